@@ -1,0 +1,3 @@
+"""CrowdSec's decisions, kept in the Linux kernel's packet filter."""
+
+__version__ = "0.1.0"

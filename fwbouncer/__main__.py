@@ -1,0 +1,5 @@
+"""`python3 -m fwbouncer` is `fwbouncer`."""
+
+from fwbouncer.cli import entry
+
+entry()

@@ -1,0 +1,52 @@
+"""What every backend promises: nftables, iptables with ipsets, and the kernel in a dict behave alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fwbouncer.core.model import Change, Family, Holding, Layout, Millis
+
+Clock = Callable[[], Millis]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one set's rules dropped, or what our chains saw (`group` is then "processed")."""
+
+    group: str
+    family: Family
+    packets: int
+    bytes: int
+
+
+class Backend(Protocol):
+    """One kernel, one writer. Every method blocks; the daemon calls them one at a time, off its event loop."""
+
+    def layout(self) -> Layout:
+        """Say how decisions are laid out; known after the first `dump`."""
+
+    def dump(self) -> Holding:
+        """Read what the kernel holds now of ours. An absent table or set is an empty one.
+
+        Remembers the skeleton (tables, chains, rules, sets) that it found; `apply` mends what differs.
+        """
+
+    def whole(self) -> bool:
+        """Say whether the skeleton that the last `dump` found, or `apply` wrote, is as it must be."""
+
+    def apply(self, change: Change, *, forget: bool = False) -> None:
+        """Carry out a change, creating what it needs; all of it or, with a KernelError, nothing.
+
+        An empty change still mends the skeleton. `forget` sweeps sets of ours that the change doesn't name.
+        """
+
+    def counters(self) -> list[Counted]:
+        """Read the counters; costs nothing that grows with the sets."""
+
+    def remove(self) -> None:
+        """Take everything of ours out of the kernel, and nothing of anybody else's."""
+
+    def close(self) -> None:
+        """Let go of the kernel without changing it."""
