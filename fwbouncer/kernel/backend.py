@@ -36,10 +36,10 @@ class Backend(Protocol):
     def whole(self) -> bool:
         """Say whether the skeleton that the last `dump` found, or `apply` wrote, is as it must be."""
 
-    def apply(self, change: Change, *, forget: bool = False) -> None:
+    def apply(self, change: Change) -> None:
         """Carry out a change, creating what it needs; all of it or, with a KernelError, nothing.
 
-        An empty change still mends the skeleton. `forget` sweeps sets of ours that the change doesn't name.
+        An empty change still mends the skeleton.
         """
 
     def counters(self) -> list[Counted]:

@@ -1,0 +1,140 @@
+"""The configuration as the rest of the program sees it: frozen, complete, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from fwbouncer.core.model import Family, Millis
+
+
+class Mode(Enum):
+    """Which packet filter is programmed."""
+
+    NFTABLES = "nftables"
+    IPTABLES = "iptables"
+    IPSET = "ipset"
+    DRY_RUN = "dry-run"
+
+
+class Action(Enum):
+    """What happens to a banned peer's packet."""
+
+    DROP = "DROP"
+    REJECT = "REJECT"
+    TARPIT = "TARPIT"  # iptables only
+    LOG = "LOG"  # iptables only
+
+
+class Hook(Enum):
+    """A netfilter hook that chains of family ip and ip6 can stand at, with the kernel's number for it."""
+
+    PREROUTING = 0
+    INPUT = 1
+    FORWARD = 2
+    OUTPUT = 3
+    POSTROUTING = 4
+
+
+class Replies(Enum):
+    """What happens to a banned peer's answers to connections that this host opened."""
+
+    PASS = "pass"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Lapi:
+    """Where decisions come from. Durations are seconds."""
+
+    urls: tuple[str, ...]  # first is preferred; each ends in "/"; http, https or an absolute path of a Unix socket
+    key: str | None = field(default=None, repr=False)
+    cert_path: Path | None = None
+    key_path: Path | None = None
+    ca_cert_path: Path | None = None
+    insecure_skip_verify: bool = False
+    update_frequency: float = 10.0
+    resync_interval: float = 3600.0
+    scopes: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    scenarios_containing: tuple[str, ...] = ()
+    scenarios_not_containing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where the log goes and what is in it."""
+
+    file: Path | None = None  # None: standard error, which is the journal under systemd
+    level: int = 20  # as in the logging module
+    json: bool = False
+    max_size_mb: int = 500
+    max_files: int = 3
+    max_age_days: int = 30
+    compress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """What a banned peer's packet meets."""
+
+    action: Action = Action.DROP
+    log: bool = False
+    log_prefix: str = "crowdsec drop: "  # at most 127 bytes, the kernel's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Nft:
+    """One family's place in nftables."""
+
+    family: Family
+    table: str
+    chain: str
+    blacklists: str
+    priority: int = -10
+    set_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Iptables:
+    """What iptables and ipset modes need on top."""
+
+    v4_chains: tuple[str, ...] = ()
+    v6_chains: tuple[str, ...] = ()
+    rule_comments: bool = True
+    ipset_type: str = "hash:net"
+    ipset_size: int = 131072
+    ipset_timeouts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """Where metrics are served; None everywhere means nowhere."""
+
+    enabled: bool = False
+    listen_addr: str = "127.0.0.1"
+    listen_port: int = 60601
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the configuration file says, defaults filled in."""
+
+    path: Path
+    mode: Mode
+    lapi: Lapi
+    families: tuple[Family, ...]  # those that are enabled
+    nft: dict[Family, Nft]  # of the enabled families
+    hooks: tuple[Hook, ...] = (Hook.INPUT, Hook.FORWARD)
+    deny: Deny = Deny()
+    decision_types: frozenset[str] = frozenset({"ban"})  # lower case
+    replies: Replies = Replies.PASS
+    iptables: Iptables = Iptables()
+    blacklists: dict[Family, str] = field(
+        default_factory=lambda: {Family.V4: "crowdsec-blacklists", Family.V6: "crowdsec6-blacklists"}
+    )
+    log: Log = Log()
+    prometheus: Prometheus = Prometheus()
+    control_socket: Path = Path("/run/fwbouncer/control.sock")
+    warnings: tuple[str, ...] = ()  # what is accepted but better mended; "file:line: text"
