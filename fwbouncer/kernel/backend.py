@@ -45,6 +45,18 @@ class Backend(Protocol):
     def counters(self) -> list[Counted]:
         """Read the counters; costs nothing that grows with the sets."""
 
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when somebody may have changed the kernel; None if there is none."""
+
+    def pulse(self) -> float | None:
+        """Return after how many seconds to call `disturbed` even though nothing was readable; None for never."""
+
+    def disturbed(self) -> str | None:
+        """Read what the descriptor has; say who changed what of ours ("nft, pid 12"), or None if nobody did.
+
+        May be called at any time between two other calls; never blocks for longer than a cheap look.
+        """
+
     def remove(self) -> None:
         """Take everything of ours out of the kernel, and nothing of anybody else's."""
 
