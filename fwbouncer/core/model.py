@@ -101,6 +101,7 @@ class Layout:
     flatten: bool  # ranges become disjoint intervals (nftables); otherwise nested networks stay as they are (ipset)
     mixed: frozenset[tuple[str, Family]] = frozenset()  # (group, family) whose one set takes hosts and ranges alike
     timeless: frozenset[SetKey] = frozenset()  # sets without timeouts: the daemon itself removes what ends
+    sizes: tuple[tuple[SetKey, int], ...] = ()  # sets that hold no more than so many elements
 
 
 def family_of(key: AddressKey) -> Family:

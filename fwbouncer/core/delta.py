@@ -1,0 +1,134 @@
+"""What the kernel must be told: the elements in which it differs, or may differ, from what is wanted.
+
+The kernel is believed to hold what is wanted, except for the elements noted here with what it holds of them instead.
+Only acknowledged writes move that belief, so a failed write loses nothing. At rest the notes are empty, however
+many bans there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from fwbouncer.core.model import Change, Element, Holding, Layout, Millis, SetChange, SetKey
+
+# How far a dumped deadline may be off and still be taken for the wanted one: the LAPI's rounding and the dump's time.
+TOLERANCE: Millis = 2500
+# For so long after its deadline an element may still be in the kernel; one that is added again within that time must
+# be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
+GRACE: Millis = 10_000
+
+
+class Desired(Protocol):
+    """What the differences are taken against."""
+
+    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
+        """Return the function that says until when a set must hold an element; 0 if it must not."""
+
+    def elements(self) -> Iterable[tuple[SetKey, Element, Millis]]:
+        """Yield everything that must be held."""
+
+
+class Delta:
+    """Notes per set: element -> the deadline that the kernel holds it with; 0 where it doesn't hold it."""
+
+    def __init__(self) -> None:
+        self._notes: dict[SetKey, dict[Element, Millis]] = {}
+        self._timeless: frozenset[SetKey] = frozenset()
+        self._room: dict[SetKey, int] = {}
+        self.held_back = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._notes.values()))
+
+    def note(self, changed: dict[SetKey, dict[Element, Millis]]) -> None:
+        """Note elements whose wanted deadline changed, with the one they had before."""
+        for target, elements in changed.items():
+            notes = self._notes.setdefault(target, {})
+            if notes:
+                for element, before in elements.items():
+                    notes.setdefault(element, before)
+            else:
+                notes.update(elements)
+
+    def rebase(self, holding: Holding, desired: Desired, layout: Layout, now: Millis) -> int:
+        """Start over from what the kernel holds; returns in how many elements it differs from what is wanted."""
+        self._timeless = layout.timeless
+        self._room = {target: size - len(holding.get(target, ())) for target, size in layout.sizes}
+        self._notes = notes_of = {target: dict(elements) for target, elements in holding.items()}
+        for target, element, deadline in desired.elements():
+            notes = notes_of.get(target)
+            if notes is None:
+                notes = notes_of[target] = {}
+            held = notes.get(element, 0)
+            if held and (target in layout.timeless or abs(held - deadline) <= TOLERANCE):
+                del notes[element]
+            elif held or deadline > now:
+                notes[element] = held
+        self._notes = {target: notes for target, notes in notes_of.items() if notes}
+        return len(self)
+
+    def plan(self, desired: Desired, now: Millis) -> Change:
+        """Say what to tell the kernel now; forgets notes that time has settled."""
+        change: Change = {}
+        self.held_back = 0
+        for target, notes in self._notes.items():
+            part = SetChange()
+            self._sort(part, notes, desired.lookup(target), now, timeless=target in self._timeless)
+            self._hold_back(target, part)
+            if part:
+                change[target] = part
+        return change
+
+    def commit(self, change: Change, desired: Desired) -> None:
+        """The kernel did it: what it was told is now what it holds."""
+        for target, part in change.items():
+            notes = self._notes.get(target, {})
+            wanted = desired.lookup(target)
+            told = [*((element, 0) for element in part.remove), *part.renew, *part.add]
+            for element, deadline in told:
+                if wanted(element) == deadline:
+                    notes.pop(element, None)
+                else:  # it changed once more while the kernel was busy
+                    notes[element] = deadline
+            if not notes:
+                self._notes.pop(target, None)
+            if target in self._room:
+                self._room[target] += len(part.remove) - len(part.add)
+
+    @staticmethod
+    def _sort(
+        part: SetChange,
+        notes: dict[Element, Millis],
+        lookup: Callable[[Element], Millis],
+        now: Millis,
+        *,
+        timeless: bool,
+    ) -> None:
+        """Put each noted element where it belongs; notes that need nothing, now or later, are forgotten."""
+        settled: list[Element] = []
+        for element, held in notes.items():
+            wanted = lookup(element)
+            if wanted > now:
+                if held == 0:
+                    part.add.append((element, wanted))
+                elif timeless or held == wanted:
+                    settled.append(element)
+                else:
+                    part.renew.append((element, wanted))
+            elif held > now or (timeless and held):
+                part.remove.append(element)
+            elif held + GRACE <= now:
+                settled.append(element)
+        for element in settled:
+            del notes[element]
+
+    def _hold_back(self, target: SetKey, part: SetChange) -> None:
+        """Cut a change to what a set of fixed size still takes, the bans that last longest first."""
+        room = self._room.get(target)
+        if room is None or len(part.add) <= room + len(part.remove):
+            return
+        room = max(0, room + len(part.remove))
+        part.add.sort(key=lambda pair: -pair[1])
+        self.held_back += len(part.add) - room
+        del part.add[room:]

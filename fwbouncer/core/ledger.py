@@ -1,0 +1,214 @@
+"""Who claims which address until when: every decision by its id, in columns, with the addresses as an index.
+
+Several decisions can ban one address; each is a claim of its own and ends on its own. A claim is a row number into
+parallel columns (an object a decision would cost five times the memory); the rows of one address form a chain.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from fwbouncer.core.model import AddressKey, Label, Millis, Page
+
+# The LAPI rounds durations to whole seconds, so each snapshot tells the same deadline a little differently.
+JITTER: Millis = 1500
+# A decision that is over this long before its deadline was ended by somebody, it did not run out.
+_EARLY: Millis = 5000
+_WINDOW = 19  # bits: deadlines are kept in windows of some nine minutes until they are near
+_NONE = -1
+
+Touched = dict[str, dict[AddressKey, Millis]]
+
+
+class Ledger:
+    """All claims. Every change notes in `touched`, by group and address, the deadline that stood there before."""
+
+    def __init__(self) -> None:
+        self._row: dict[int, int] = {}
+        self._ids = array("q")
+        self._keys: list[AddressKey] = []
+        self._deadlines = array("q")
+        self._labels: list[Label | None] = []  # None marks a free row
+        self._next = array("q")
+        self._head: dict[AddressKey, int] = {}
+        self._free: list[int] = []
+        self._later: dict[int, array[int]] = {}
+        self._soon: list[tuple[Millis, int]] = []
+        self.touched: Touched = {}
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def absorb(self, page: Page, now: Millis) -> bool:
+        """Take in a page: what ended first, then what is new. Claims that a snapshot lacks stay; see `missing`.
+
+        Returns True where somebody ended a decision early and another one of the same origin still bans the address:
+        decisions whose alert was deleted vanish from the LAPI without a word, so that one is worth a second look.
+        """
+        doubtful = False
+        for decision in page.ended:
+            doubtful |= self._end(decision, now)
+        row_of = self._row
+        for decision, key, deadline, label in zip(page.ids, page.keys, page.deadlines, page.labels, strict=True):
+            row = row_of.get(decision)
+            if row is None:
+                self._insert(decision, key, deadline, label)
+            else:
+                self._renew(row, key, deadline, label)
+        return doubtful
+
+    def missing(self, page: Page, now: Millis) -> list[int]:
+        """Return the ids that a snapshot should have held and did not; those about to run out don't count."""
+        seen = set(page.ids)
+        deadlines = self._deadlines
+        return [i for i, row in self._row.items() if i not in seen and deadlines[row] > now + JITTER]
+
+    def drop(self, decisions: Iterable[int]) -> None:
+        """End claims without the LAPI's word for it."""
+        for decision in decisions:
+            row = self._row.get(decision)
+            if row is not None:
+                self._remove(row)
+
+    def expire(self, now: Millis) -> int:
+        """End the claims whose deadline has come; returns how many."""
+        for window in [w for w in self._later if w << _WINDOW <= now + (1 << _WINDOW)]:
+            for row in self._later.pop(window):
+                # A row that was renewed since has been filed again; one that was given away may be, too.
+                if self._labels[row] is not None and self._deadlines[row] >> _WINDOW == window:
+                    heapq.heappush(self._soon, (self._deadlines[row], row))
+        count = 0
+        while self._soon and self._soon[0][0] <= now:
+            deadline, row = heapq.heappop(self._soon)
+            if self._labels[row] is not None and self._deadlines[row] == deadline:
+                self._remove(row)
+                count += 1
+        return count
+
+    def next_expiry(self) -> Millis | None:
+        """Return a time at which `expire` may have something to do; never later than the next deadline."""
+        if self._soon:
+            return self._soon[0][0]
+        return (min(self._later) - 1) << _WINDOW if self._later else None
+
+    def take_touched(self) -> Touched:
+        """Hand over the notes about what changed, and start new ones."""
+        touched, self.touched = self.touched, {}
+        return touched
+
+    def deadline(self, group: str, key: AddressKey) -> Millis:
+        """Return until when a group's claims ban an address; 0 if none does."""
+        return self._latest(self._head.get(key, _NONE), group)
+
+    def claims(self, key: AddressKey) -> list[tuple[int, Millis, Label]]:
+        """Return the id, deadline and label of every claim on exactly this address or network."""
+        found = []
+        row = self._head.get(key, _NONE)
+        while row != _NONE:
+            label = self._labels[row]
+            if label is not None:
+                found.append((self._ids[row], self._deadlines[row], label))
+            row = self._next[row]
+        return found
+
+    def addresses(self) -> Iterator[tuple[str, AddressKey, Millis]]:
+        """Yield every group and address with the deadline that the group's claims give it."""
+        following = self._next
+        for key, row in self._head.items():
+            if following[row] == _NONE:
+                label = self._labels[row]
+                if label is not None:
+                    yield label.group, key, self._deadlines[row]
+            else:
+                latest: dict[str, Millis] = {}
+                for _, deadline, label in self.claims(key):
+                    latest[label.group] = max(deadline, latest.get(label.group, 0))
+                for group, deadline in latest.items():
+                    yield group, key, deadline
+
+    def census(self) -> tuple[Counter[str], Counter[int]]:
+        """Count the claims by origin, and by the length of their address key."""
+        origins = Counter(label.origin for label in self._labels if label is not None)
+        lengths = Counter(len(self._keys[row]) for row in self._row.values())
+        return origins, lengths
+
+    def _insert(self, decision: int, key: AddressKey, deadline: Millis, label: Label) -> None:
+        head = self._head.get(key, _NONE)
+        notes = self.touched.get(label.group)
+        if notes is None:
+            notes = self.touched[label.group] = {}
+        if key not in notes:
+            notes[key] = 0 if head == _NONE else self._latest(head, label.group)
+        if self._free:
+            row = self._free.pop()
+            self._ids[row], self._keys[row], self._deadlines[row] = decision, key, deadline
+            self._labels[row], self._next[row] = label, head
+        else:
+            row = len(self._ids)
+            self._ids.append(decision)
+            self._keys.append(key)
+            self._deadlines.append(deadline)
+            self._labels.append(label)
+            self._next.append(head)
+        self._head[key] = row
+        self._row[decision] = row
+        window = deadline >> _WINDOW
+        rows = self._later.get(window)
+        if rows is None:
+            rows = self._later[window] = array("q")
+        rows.append(row)
+
+    def _renew(self, row: int, key: AddressKey, deadline: Millis, label: Label) -> None:
+        if self._keys[row] != key or self._labels[row] != label:
+            decision = self._ids[row]
+            self._remove(row)
+            self._insert(decision, key, deadline, label)
+        elif abs(self._deadlines[row] - deadline) > JITTER:
+            self._note(label.group, key)
+            self._deadlines[row] = deadline
+            self._later.setdefault(deadline >> _WINDOW, array("q")).append(row)
+
+    def _end(self, decision: int, now: Millis) -> bool:
+        row = self._row.get(decision)
+        if row is None:
+            return False
+        key, label, deadline = self._keys[row], self._labels[row], self._deadlines[row]
+        self._remove(row)
+        early = deadline > now + _EARLY
+        return early and label is not None and any(c[2].origin == label.origin for c in self.claims(key))
+
+    def _remove(self, row: int) -> None:
+        key, label = self._keys[row], self._labels[row]
+        if label is not None:
+            self._note(label.group, key)
+        head = self._head[key]
+        if head == row:
+            if self._next[row] == _NONE:
+                del self._head[key]
+            else:
+                self._head[key] = self._next[row]
+        else:
+            while self._next[head] != row:
+                head = self._next[head]
+            self._next[head] = self._next[row]
+        del self._row[self._ids[row]]
+        self._labels[row] = None
+        self._keys[row] = b""
+        self._free.append(row)
+
+    def _note(self, group: str, key: AddressKey) -> None:
+        notes = self.touched.setdefault(group, {})
+        if key not in notes:
+            notes[key] = self.deadline(group, key)
+
+    def _latest(self, row: int, group: str) -> Millis:
+        latest = 0
+        while row != _NONE:
+            label = self._labels[row]
+            if label is not None and label.group == group:
+                latest = max(latest, self._deadlines[row])
+            row = self._next[row]
+        return latest

@@ -1,0 +1,103 @@
+"""What must be in the kernel's sets: the ledger's claims, laid out as the backend wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from fwbouncer.core.ledger import Ledger
+from fwbouncer.core.model import AddressKey, Element, Family, Kind, Layout, Millis, SetKey, family_of, is_range
+from fwbouncer.core.ranges import Ranges
+
+_Place = tuple[str, Family]
+
+
+class Wanted:
+    """The sets as they must be. Hosts are looked up in the ledger; flattened ranges are kept here."""
+
+    def __init__(self, ledger: Ledger, layout: Layout) -> None:
+        self._ledger = ledger
+        self._layout = layout
+        self._ranges: dict[_Place, Ranges] = {}
+        for group, key, deadline in ledger.addresses():
+            if self._flattened(group, key):
+                self._of((group, family_of(key))).put(key, deadline)
+        for ranges in self._ranges.values():
+            ranges.settle()
+
+    @property
+    def layout(self) -> Layout:
+        """Return the layout that this was made for."""
+        return self._layout
+
+    def settle(self) -> dict[SetKey, dict[Element, Millis]]:
+        """Follow the ledger; returns every element that may have changed, with the deadline it had (or 0)."""
+        changed: dict[SetKey, dict[Element, Millis]] = {}
+        unsettled: set[_Place] = set()
+        for group, notes in self._ledger.take_touched().items():
+            by_length: dict[int, dict[Element, Millis]] = {}
+            for key, before in notes.items():
+                if self._flattened(group, key):
+                    place = (group, family_of(key))
+                    self._of(place).put(key, self._ledger.deadline(group, key))
+                    unsettled.add(place)
+                else:
+                    plain = by_length.get(len(key))
+                    if plain is None:
+                        target = SetKey(group, family_of(key), Kind.HOSTS)
+                        plain = by_length[len(key)] = changed.setdefault(target, {})
+                    plain[key] = before
+        for group, family in unsettled:
+            pieces = self._ranges[group, family].settle()
+            if pieces:
+                changed[self._range_set(group, family)] = pieces
+        return changed
+
+    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
+        """Return the function that says until when a set must hold an element; 0 if it must not."""
+        if self._layout.flatten and self._range_set(target.group, target.family) == target:
+            return self._of((target.group, target.family)).deadline
+        return partial(self._ledger.deadline, target.group)
+
+    def elements(self) -> Iterator[tuple[SetKey, Element, Millis]]:
+        """Yield everything that must be held."""
+        plain: dict[tuple[str, int], SetKey] = {}
+        for group, key, deadline in self._ledger.addresses():
+            if self._flattened(group, key):
+                continue
+            target = plain.get((group, len(key)))
+            if target is None:
+                target = plain[group, len(key)] = SetKey(group, family_of(key), Kind.HOSTS)
+            yield target, key, deadline
+        for (group, family), ranges in self._ranges.items():
+            target = self._range_set(group, family)
+            for element, deadline in ranges.elements():
+                yield target, element, deadline
+
+    def covering(self, group: str, key: AddressKey) -> list[tuple[AddressKey, Millis]]:
+        """Return the flattened networks of a group that hold an address, the widest first."""
+        ranges = self._ranges.get((group, family_of(key)))
+        if ranges is None:
+            return []
+        size = family_of(key).size
+        found = ranges.covering(int.from_bytes(key[:size], "big"))
+        return [
+            (first.to_bytes(size, "big") + bytes([size * 8 - (last - first).bit_length()]), deadline)
+            for (first, last), deadline in found
+        ]
+
+    def _flattened(self, group: str, key: AddressKey) -> bool:
+        layout = self._layout
+        if not layout.flatten:
+            return False
+        return is_range(key) or (bool(layout.mixed) and (group, family_of(key)) in layout.mixed)
+
+    def _range_set(self, group: str, family: Family) -> SetKey:
+        kind = Kind.HOSTS if (group, family) in self._layout.mixed or not self._layout.flatten else Kind.RANGES
+        return SetKey(group, family, kind)
+
+    def _of(self, place: _Place) -> Ranges:
+        ranges = self._ranges.get(place)
+        if ranges is None:
+            ranges = self._ranges[place] = Ranges(place[1])
+        return ranges
