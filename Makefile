@@ -1,0 +1,42 @@
+# For those who work on fwbouncer. Who only wants to see it needs ./packaging/demo and ./packaging/test.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# The two commands need root; who is root already may have no sudo.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh .ci/run
+
+# The releases of the linters that pyproject.toml names; all else in .venv is the system's.
+LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
+
+.PHONY: help venv linters check format test demo clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
+
+venv:  ## .venv/bin/fwbouncer on the system's python3; no network needed
+	@packaging/lib/make-venv.sh
+
+linters: venv
+	@$(PYTHON) -m pip --version >/dev/null
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore $(LINTERS)
+
+check: linters  ## lint, format and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
+
+format: linters  ## let ruff lay the code out
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+test:  ## every test, as root in network namespaces
+	$(SUDO) ./packaging/test
+
+demo:  ## a real ban, from cscli to the dropped packet
+	$(SUDO) ./packaging/demo
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
