@@ -1,0 +1,61 @@
+"""Makes text from outside fit to be shown and to name kernel sets."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2s
+
+UNKNOWN = "unknown"
+OTHER = "other"
+# Origins that CrowdSec itself writes: they have their own sets however many strange ones came before.
+USUAL = frozenset(
+    {"CAPI", "crowdsec", "cscli", "cscli-import", "console", "lists", "remediation_sync", UNKNOWN, OTHER}
+)
+LONGEST = 100
+_SAFE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}", re.ASCII)
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Write a value for a log or a terminal: one line of printable ASCII, cut to about `limit` characters."""
+    if isinstance(value, str):
+        return ascii(value[:limit]) + ("..." if len(value) > limit else "")
+    if isinstance(value, int) and not -(2**64) < value < 2**64:
+        return "a huge number"  # the interpreter refuses to write out more than 4,300 digits
+    if isinstance(value, (list, dict)):
+        return "an object" if isinstance(value, dict) else "a list"
+    return ascii(value)
+
+
+def set_group(origin: str, scenario: str) -> str:
+    """Name the sets of a decision as the incumbent does, where its origin can be part of a kernel name.
+
+    Any other name becomes a readable one with a digest behind it, so that the ban is still enforced.
+    """
+    name = f"lists-{scenario}" if origin == "lists" else origin
+    if not name:
+        return UNKNOWN
+    # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them.
+    if _SAFE.fullmatch(name) and not name.endswith("-ranges"):
+        return name
+    digest = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    readable = _UNSAFE.sub("-", name[: LONGEST - 10]).strip("-.")
+    return f"{readable or 'odd'}-{digest}"
+
+
+class Groups:
+    """Hands out set names, a bounded number of them, so that no LAPI can fill the kernel with sets."""
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._given: set[str] = set()
+
+    def __call__(self, origin: str, scenario: str) -> str:
+        """Name the group of a decision; `other` once there are too many."""
+        name = set_group(origin, scenario)
+        if name in USUAL or name in self._given:
+            return name
+        if len(self._given) >= self._limit:
+            return OTHER
+        self._given.add(name)
+        return name

@@ -1,0 +1,69 @@
+"""Decides when the LAPI is asked next, and whether for everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fwbouncer.core.model import Millis
+
+SECOND: Millis = 1000
+FIRST_RETRY: Millis = 50
+# A LAPI that starts together with us is up within seconds: until then a retry is never further off than this.
+EAGER_FOR: Millis = 10 * SECOND
+EAGER_RETRY: Millis = 500
+SLOWEST_RETRY: Millis = 30 * SECOND
+
+
+class Pacing:
+    """The timetable of polls. `random` returns floats from 0 up to 1; all times are on the caller's clock."""
+
+    def __init__(self, interval: Millis, resync_interval: Millis, random: Callable[[], float]) -> None:
+        self._interval = interval
+        self._resync = resync_interval
+        self._random = random
+        self._failing_since: Millis | None = None
+        self._wait: Millis = FIRST_RETRY
+        self._snapshot_due: Millis | None = None  # None: there was none yet
+        self._suspicion_from: Millis = 0
+
+    def succeeded(self, now: Millis) -> Millis:
+        """Note a parsed page; return how long to wait for the next."""
+        del now
+        self._failing_since = None
+        self._wait = FIRST_RETRY
+        if self._interval < SECOND:
+            return self._interval
+        return self._spread(self._interval, 0.05)
+
+    def failed(self, now: Millis) -> Millis:
+        """Note a poll that brought no page; return how long to wait for the next."""
+        if self._failing_since is None:
+            self._failing_since = now
+        eager = now - self._failing_since < EAGER_FOR
+        wait = min(self._wait, EAGER_RETRY if eager else max(SLOWEST_RETRY, self._interval))
+        self._wait = 2 * wait
+        # Downwards only, so that the promised longest wait holds.
+        return max(1, int(wait * (1 - 0.25 * self._random())))
+
+    @property
+    def failing_since(self) -> Millis | None:
+        """When the outage began that has not ended yet."""
+        return self._failing_since
+
+    def snapshot_taken(self, now: Millis, took: Millis) -> None:
+        """Note a complete page of everything, and how long asking for it and reading it lasted."""
+        self._snapshot_due = now + self._spread(self._resync, 0.1)
+        # Older LAPIs need minutes of database work for it: suspicion must not keep them busy with that alone.
+        self._suspicion_from = now + max(10 * self._interval, 20 * took)
+
+    def snapshot_due(self, now: Millis, *, suspected: bool = False) -> bool:
+        """Tell whether the next poll should ask for everything, by the timetable or on a suspicion."""
+        if self._snapshot_due is None or now >= self._snapshot_due:
+            return True
+        return suspected and now >= self._suspicion_from
+
+    def _spread(self, wait: Millis, share: float) -> Millis:
+        return int(wait * (1 + share * (2 * self._random() - 1)))

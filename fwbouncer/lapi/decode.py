@@ -1,0 +1,240 @@
+"""Checks raw decisions field by field and puts them into a Page; a bad one is skipped, the rest go in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from fwbouncer.core.guard import refusal
+from fwbouncer.core.model import Family, Label, Page
+from fwbouncer.core.names import shown
+from fwbouncer.errors import LapiBadAnswer
+from fwbouncer.lapi.address import address_key
+from fwbouncer.lapi.duration import nanoseconds
+from fwbouncer.lapi.page import PageParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fwbouncer.core.model import AddressKey, Millis
+
+MAX_BANS = 3_000_000  # in one page; each costs about 100 bytes
+MAX_EXAMPLES = 10
+MAX_LABELS = 20_000
+MAX_IGNORED = 32
+_MAX_NAME = 255
+_MAX_DURATIONS = 20_000
+_TEXTS = ("value", "duration", "scope", "type", "origin", "scenario")
+
+
+class Reject(StrEnum):
+    """Why a decision was skipped."""
+
+    NO_OBJECT = "decision is no object"
+    BAD_ID = "id is no whole number from 0 to 2^63-1"
+    MISSING = "field is missing"
+    WRONG_TYPE = "field has the wrong type"
+    NO_ADDRESS = "value is no address"
+    REFUSED = "value must never be banned"
+    NO_DURATION = "duration is no duration"
+    OVER = "duration is not positive"
+
+
+class _Rejected(Exception):  # noqa: N818 - it carries a reason, nothing went wrong
+    """One decision can't be used."""
+
+    def __init__(self, reason: Reject, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Decoder:
+    """What outlives a page: the rules, and the labels that decisions share."""
+
+    def __init__(
+        self,
+        *,
+        families: Iterable[Family],
+        decision_types: frozenset[str],
+        group_of: Callable[[str, str], str],
+    ) -> None:
+        self._types = decision_types
+        self._group_of = group_of
+        self._labels: dict[tuple[str, str, str], Label] = {}
+        # (scope, type, origin, scenario) as written -> its label, or the name under which it is ignored
+        self.sorts: dict[tuple[str, str, str, str], Label | str] = {}
+        off = set(Family) - set(families)
+        self.disabled = {
+            size: f"IPv{family.value} disabled" for family in off for size in (family.size, family.size + 1)
+        }
+
+    def begin(self, *, startup: bool, now: Millis) -> PageBuilder:
+        """Start a page whose durations count from `now`."""
+        if len(self._labels) >= MAX_LABELS or len(self.sorts) >= MAX_LABELS:
+            self._labels.clear()
+            self.sorts.clear()
+        return PageBuilder(self, startup=startup, now=now)
+
+    def decode(self, body: bytes, *, startup: bool, now: Millis) -> Page:
+        """Decode a whole body at once."""
+        builder = self.begin(startup=startup, now=now)
+        parser = PageParser(builder.sinks)
+        parser.feed(body)
+        parser.close()
+        return builder.page
+
+    def sort(self, scope: str, kind: str, origin: str, scenario: str) -> Label | str:
+        """Find the label of a decision, or the name under which it is ignored."""
+        found: Label | str
+        if scope.lower() not in ("ip", "range"):
+            found = f"scope {shown(scope, 40)[1:-1]}"
+        elif kind.lower().startswith("simulation:"):
+            found = "simulated"
+        elif kind.lower() not in self._types:
+            found = f"type {shown(kind, 40)[1:-1]}"
+        else:
+            found = self._label(kind.lower(), _clean(origin), _clean(scenario))
+        # Longer names are not worth remembering: thousands of them would fill the memory.
+        length = len(scope) + len(kind) + len(origin) + len(scenario)
+        if len(self.sorts) < MAX_LABELS and length < 4 * _MAX_NAME:
+            self.sorts[scope, kind, origin, scenario] = found
+        return found
+
+    def _label(self, kind: str, origin: str, scenario: str) -> Label:
+        label = self._labels.get((kind, origin, scenario))
+        if label is None:
+            if len(self._labels) >= MAX_LABELS:  # the ban counts more than its name
+                origin, scenario = "(too many different ones)", ""
+            label = Label(origin, scenario, kind, self._group_of(origin, scenario))
+            self._labels[kind, origin, scenario] = label
+        return label
+
+
+class PageBuilder:
+    """Fills one page, batch by batch."""
+
+    def __init__(self, decoder: Decoder, *, startup: bool, now: Millis) -> None:
+        self.page = Page(startup=startup)
+        self.sinks = {"new": self.new, "deleted": self.deleted}
+        self._decoder = decoder
+        self._now = now
+        self._deadlines: dict[str, Millis] = {}  # durations met before; lists end in the same second
+
+    def new(self, rows: list[Any]) -> None:
+        """Take raw decisions that are in force."""
+        page, sorts = self.page, self._decoder.sorts
+        disabled, deadlines = self._decoder.disabled, self._deadlines
+        for row in rows:
+            try:
+                sort = sorts.get((row["scope"], row["type"], row["origin"], row["scenario"]))
+                if sort is None or "simulated" in row:
+                    sort = self._sort(row)
+                if isinstance(sort, str):
+                    self._ignore(sort)
+                    continue
+                number = row["id"]
+                key = _checked(number, row["value"])
+                if len(key) in disabled:
+                    self._ignore(disabled[len(key)])
+                    continue
+                deadline = deadlines.get(row["duration"]) or self._deadline(row["duration"])
+            except _Rejected as rejected:
+                self._reject(row, rejected)
+            except (KeyError, TypeError, AttributeError):
+                self._odd(row)
+            else:
+                page.ids.append(number)
+                page.keys.append(key)
+                page.deadlines.append(deadline)
+                page.labels.append(sort)
+        if len(page.ids) > MAX_BANS:
+            raise LapiBadAnswer(f"the answer has more than {MAX_BANS} bans")
+
+    def deleted(self, rows: list[Any]) -> None:
+        """Take raw decisions that are over; nothing but their ids matters."""
+        ended = self.page.ended
+        for row in rows:
+            number = row.get("id") if isinstance(row, dict) else None
+            if type(number) is int and 0 <= number < 2**63:
+                ended.append(number)
+            elif isinstance(row, dict):
+                self._reject(row, _Rejected(Reject.BAD_ID, f"id {shown(number)} among the deleted"))
+            else:
+                self._reject(row, _Rejected(Reject.NO_OBJECT, f"{shown(row)} among the deleted is no object"))
+
+    def _sort(self, row: dict[str, Any]) -> Label | str:
+        names = [row[field] for field in ("scope", "type", "origin", "scenario")]
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError
+        simulated = row.get("simulated")
+        if simulated is True:
+            return "simulated"
+        if simulated is not None and simulated is not False:
+            raise TypeError
+        return self._decoder.sort(*names)
+
+    def _deadline(self, text: str) -> Millis:
+        duration = nanoseconds(text)
+        if duration is None:
+            raise _Rejected(Reject.NO_DURATION, f"duration {shown(text)} is no duration")
+        if duration < 1_000_000:  # the kernel counts milliseconds, and takes 0 for "for ever"
+            raise _Rejected(Reject.OVER, f"duration {shown(text)} is not positive")
+        deadline = self._now + duration // 1_000_000
+        if len(self._deadlines) < _MAX_DURATIONS:
+            self._deadlines[text] = deadline
+        return deadline
+
+    def _odd(self, row: Any) -> None:
+        """Deal with a decision that lacks something or has the wrong types in it."""
+        if not isinstance(row, dict):
+            self._reject(row, _Rejected(Reject.NO_OBJECT, f"{shown(row)} is no object"))
+            return
+        # Who asked for a ban and why is good to know; without it the ban counts all the same.
+        given = {name: value for name, value in row.items() if value is not None}
+        whole = {"id": None, "origin": "", "scenario": "", "simulated": False} | given
+        for field in _TEXTS:
+            value = whole.get(field)
+            if value is None:
+                self._reject(row, _Rejected(Reject.MISSING, f"{field} is missing"))
+                return
+            if not isinstance(value, str):
+                self._reject(row, _Rejected(Reject.WRONG_TYPE, f"{field} {shown(value)} is no text"))
+                return
+        if not isinstance(whole["simulated"], bool):
+            detail = f"simulated {shown(whole['simulated'])} is neither true nor false"
+            self._reject(row, _Rejected(Reject.WRONG_TYPE, detail))
+            return
+        self.new([whole])
+
+    def _reject(self, row: Any, rejected: _Rejected) -> None:
+        page = self.page
+        page.rejects[rejected.reason] += 1
+        if len(page.examples) < MAX_EXAMPLES:
+            number = shown(row["id"]) if isinstance(row, dict) and "id" in row else "without id"
+            page.examples.append(f"decision {number}: {rejected.detail}")
+
+    def _ignore(self, name: str) -> None:
+        ignored = self.page.ignored
+        if name not in ignored and len(ignored) >= MAX_IGNORED:
+            name = "(others)"
+        ignored[name] += 1
+
+
+def _checked(number: Any, value: str) -> AddressKey:
+    """Return the key of a decision's value, if both its id and its value are fit to be used."""
+    if type(number) is not int or not 0 <= number < 2**63:  # true is an int to Python
+        raise _Rejected(Reject.BAD_ID, f"id {shown(number)} is out of order")
+    key = address_key(value)
+    if key is None:
+        raise _Rejected(Reject.NO_ADDRESS, f"value {shown(value)} is no address")
+    why = refusal(key)
+    if why is not None:
+        raise _Rejected(Reject.REFUSED, f"value {shown(value)} {why}")
+    return key
+
+
+def _clean(name: str) -> str:
+    """Cut a name, and replace halves of surrogate pairs, which no file or socket would take."""
+    return name[:_MAX_NAME].encode("utf-8", "replace").decode("utf-8")
