@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from fwbouncer.core.model import Family, Millis
+from fwbouncer.core.model import Family
 
 
 class Mode(Enum):
@@ -40,7 +40,7 @@ class Hook(Enum):
 class Replies(Enum):
     """What happens to a banned peer's answers to connections that this host opened."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     DROP = "drop"
 
 
@@ -48,7 +48,9 @@ class Replies(Enum):
 class Lapi:
     """Where decisions come from. Durations are seconds."""
 
-    urls: tuple[str, ...]  # first is preferred; each ends in "/"; http, https or an absolute path of a Unix socket
+    urls: tuple[
+        str, ...
+    ]  # the first is preferred; http(s)://…/ with a slash at the end, or a Unix socket's path
     key: str | None = field(default=None, repr=False)
     cert_path: Path | None = None
     key_path: Path | None = None

@@ -1,0 +1,226 @@
+"""From a path to a Config, or to all complaints about it at once.
+
+`load` is for those who want a configuration or an error. `draft` is for the start of the daemon, which says
+what it begins to do, in the log that the configuration asks for, before it says what is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fwbouncer.config import access
+from fwbouncer.config.kinds import show
+from fwbouncer.config.schema import Action, Config, Deny, Hook, Iptables, Log, Mode, Nft, Prometheus, Replies
+from fwbouncer.config.settings import Settings
+from fwbouncer.config.source import Notes, gather
+from fwbouncer.core.model import Family
+from fwbouncer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LOG_FILE = "crowdsec-firewall-bouncer.log"
+SET_ONLY = "set-only"
+_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before can't know replies
+_LOG = Log()
+_MODES = (*(mode.value for mode in Mode), SET_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the files say, right or wrong. `config` is there when nothing is wrong."""
+
+    mode: Mode | None  # None: missing or unknown
+    log: Log
+    deny: Deny
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    config: Config | None = None
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read the configuration; raise ConfigError with all that is wrong."""
+    found = draft(path, environ)
+    if found.config is None:
+        raise ConfigError(*found.problems)
+    return found.config
+
+
+def draft(path: Path, environ: Mapping[str, str]) -> Draft:
+    """Read the configuration, right or wrong; raise ConfigError when it can't be read at all."""
+    notes = Notes()
+    settings = Settings(path, gather(path, notes), environ, notes)
+    mode = _mode(settings)
+    # It is built from wrong settings too: that is how all mistakes are found.
+    config = _config(settings, mode or Mode.DRY_RUN)
+    problems = notes.problems()
+    return Draft(mode, config.log, config.deny, problems, notes.warnings(), None if problems else config)
+
+
+def _config(settings: Settings, mode: Mode) -> Config:
+    families = _families(settings, mode)
+    nft = {family: _nft(settings, family) for family in families}
+    hooks = _hooks(settings)
+    deny = _deny(settings, mode, hooks)
+    in_nft = mode in (Mode.NFTABLES, Mode.DRY_RUN)
+    replies = _replies(settings, hooks, nft) if in_nft else settings["protect.replies"]
+    return Config(
+        path=settings.path,
+        mode=mode,
+        lapi=access.lapi(settings),
+        families=families,
+        nft=nft,
+        hooks=hooks,
+        deny=deny,
+        decision_types=frozenset(word.lower() for word in settings["supported_decisions_types"]),
+        replies=replies,
+        iptables=_iptables(settings),
+        blacklists=_blacklists(settings, mode),
+        log=_log(settings),
+        prometheus=Prometheus(
+            enabled=settings["prometheus.enabled"],
+            listen_addr=settings["prometheus.listen_addr"],
+            listen_port=settings["prometheus.listen_port"],
+        ),
+        control_socket=settings["control_socket"],
+        warnings=settings.notes.warnings(),
+    )
+
+
+def _mode(settings: Settings) -> Mode | None:
+    text = settings["mode"]
+    if text is None:
+        problem = "unable to load configuration: config does not contain 'mode'; add `mode: nftables`"
+        settings.notes.error(settings.where("mode"), "", problem)
+        return None
+    if text not in _MODES:
+        settings.error("mode", f"firewall {show(text)} is not supported; use one of {', '.join(_MODES)}")
+        return None
+    return Mode.NFTABLES if text == SET_ONLY else Mode(text)
+
+
+def _families(settings: Settings, mode: Mode) -> tuple[Family, ...]:
+    families = []
+    for family in Family:
+        off = f"disable_ipv{family.value}"
+        on = f"nftables.ipv{family.value}.enabled"
+        enabled = not settings[off]
+        # The incumbent lets the nftables block decide in its own mode, and so do we.
+        if mode in (Mode.NFTABLES, Mode.DRY_RUN) and settings[on] is not None:
+            if settings[on] and settings[off]:
+                settings.warn(off, f"has no effect, as {settings.where(on)} enables it again; remove one")
+            enabled = settings[on]
+        if enabled:
+            families.append(family)
+    if not families:
+        settings.notes.error(
+            settings.path,
+            "",
+            "unable to load configuration: both IPv4 and IPv6 disabled, doing nothing; "
+            "enable one of them (disable_ipv4, disable_ipv6, nftables.ipv4.enabled, nftables.ipv6.enabled)",
+        )
+    return tuple(families)
+
+
+def _nft(settings: Settings, family: Family) -> Nft:
+    block = f"nftables.ipv{family.value}."
+    return Nft(
+        family=family,
+        table=settings[block + "table"],
+        chain=settings[block + "chain"],
+        blacklists=settings[f"blacklists_ipv{family.value}"],
+        priority=settings[block + "priority"],
+        set_only=settings[block + "set-only"] or settings["mode"] == SET_ONLY,
+    )
+
+
+def _hooks(settings: Settings) -> tuple[Hook, ...]:
+    hooks: tuple[Hook, ...] = settings["nftables_hooks"]
+    for hook in dict.fromkeys(hooks):
+        name = hook.name.lower()
+        if hooks.count(hook) > 1:
+            settings.error("nftables_hooks", f"{name} stands in the list twice; remove one")
+        if hook in (Hook.OUTPUT, Hook.POSTROUTING):
+            own = "sees only this host's own addresses as source"
+            if hook is Hook.POSTROUTING:
+                own = "comes after everything else, and sees only what leaves this host"
+            settings.warn("nftables_hooks", f"{name} {own}; banned peers are met at input and forward")
+    return hooks
+
+
+def _deny(settings: Settings, mode: Mode, hooks: tuple[Hook, ...]) -> Deny:
+    written: str = settings["deny_action"]
+    allowed = list(Action) if mode is not Mode.NFTABLES else [Action.DROP, Action.REJECT]
+    action = Action.__members__.get(written.upper())
+    if action not in allowed:
+        names = ", ".join(choice.value for choice in allowed)
+        settings.error("deny_action", f"invalid deny_action {show(written)}, must be one of {names}")
+    if action is Action.REJECT and Hook.POSTROUTING in hooks and mode in (Mode.NFTABLES, Mode.DRY_RUN):
+        settings.error("deny_action", "the kernel can't REJECT at postrouting; use DROP, or another hook")
+    prefix: str = settings["deny_log_prefix"]
+    if mode is Mode.IPTABLES and settings["deny_log"] and len(prefix.encode()) > 29:
+        settings.error("deny_log_prefix", "is longer than 29 bytes, the limit of iptables; shorten it")
+    return Deny(action or Action.DROP, settings["deny_log"], prefix)
+
+
+def _replies(settings: Settings, hooks: tuple[Hook, ...], nft: dict[Family, Nft]) -> Replies:
+    """Tell what happens to replies; chains that stand before connection tracking can't know them."""
+    replies: Replies = settings["protect.replies"]
+    blind = [hook.name.lower() for hook in hooks if hook in (Hook.PREROUTING, Hook.OUTPUT)]
+    early = [family for family, place in nft.items() if place.priority <= _CONNTRACK and not place.set_only]
+    if replies is Replies.DROP or not blind or not early:
+        return replies
+    key = f"nftables.ipv{early[0].value}.priority"
+    reason = f"{' and '.join(blind)} at priority {nft[early[0]].priority} come before connection tracking"
+    if settings.given("protect.replies"):
+        settings.error("protect.replies", f"replies can't pass: {reason}; use a priority above {_CONNTRACK}")
+        return replies
+    settings.warn(
+        key,
+        f"banned peers' replies to this host's own connections will be dropped: {reason}; "
+        f"use a priority above {_CONNTRACK}, or say `protect: {{replies: drop}}` if that is meant",
+    )
+    return Replies.DROP
+
+
+def _iptables(settings: Settings) -> Iptables:
+    both = settings["iptables_chains"]
+    return Iptables(
+        v4_chains=tuple(dict.fromkeys(settings["iptables_v4_chains"] + both)),
+        v6_chains=tuple(dict.fromkeys(settings["iptables_v6_chains"] + both)),
+        rule_comments=settings["iptables_add_rule_comments"],
+        ipset_type=settings["ipset_type"],
+        ipset_size=settings["ipset_size"] or Iptables().ipset_size,
+        ipset_timeouts=not settings["ipset_disable_timeouts"],
+    )
+
+
+def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:
+    names: dict[Family, str] = {family: settings[f"blacklists_ipv{family.value}"] for family in Family}
+    # ipset's names have 31 bytes; in iptables mode a number of up to three digits is put behind
+    limit = {Mode.IPSET: 31, Mode.IPTABLES: 27}.get(mode, 200)
+    for family, name in names.items():
+        if len(name) > limit:
+            key = f"blacklists_ipv{family.value}"
+            settings.error(key, f"is longer than {limit} bytes, ipset's limit; shorten it")
+    if names[Family.V4] == names[Family.V6] and mode in (Mode.IPSET, Mode.IPTABLES):
+        settings.error(
+            "blacklists_ipv6", "is also blacklists_ipv4, but an ipset takes one family; change one"
+        )
+    return names
+
+
+def _log(settings: Settings) -> Log:
+    to_file = settings["log_mode"] == "file"
+    return Log(
+        file=settings["log_dir"] / LOG_FILE if to_file else None,
+        level=settings["log_level"],
+        json=settings["log_format"] == "json",
+        # 0 means the default, as it does for the incumbent
+        max_size_mb=settings["log_max_size"] or _LOG.max_size_mb,
+        max_files=settings["log_max_files"] or _LOG.max_files,
+        max_age_days=settings["log_max_age"] or _LOG.max_age_days,
+        compress=settings["compress_logs"],
+    )
