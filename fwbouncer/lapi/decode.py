@@ -118,13 +118,15 @@ class PageBuilder:
         self.page = Page(startup=startup)
         self.sinks = {"new": self.new, "deleted": self.deleted}
         self._decoder = decoder
-        self._now = now
-        self._deadlines: dict[str, Millis] = {}  # durations met before; lists end in the same second
+        self.now = now  # what durations count from; may move on from batch to batch
+        self._durations: dict[
+            str, Millis
+        ] = {}  # those met before: the entries of a list end in the same second
 
     def new(self, rows: list[Any]) -> None:
         """Take raw decisions that are in force."""
         page, sorts = self.page, self._decoder.sorts
-        disabled, deadlines = self._decoder.disabled, self._deadlines
+        disabled, durations, now = self._decoder.disabled, self._durations, self.now
         for row in rows:
             try:
                 sort = sorts.get((row["scope"], row["type"], row["origin"], row["scenario"]))
@@ -138,7 +140,7 @@ class PageBuilder:
                 if len(key) in disabled:
                     self._ignore(disabled[len(key)])
                     continue
-                deadline = deadlines.get(row["duration"]) or self._deadline(row["duration"])
+                deadline = now + (durations.get(row["duration"]) or self._duration(row["duration"]))
             except _Rejected as rejected:
                 self._reject(row, rejected)
             except (KeyError, TypeError, AttributeError):
@@ -175,16 +177,16 @@ class PageBuilder:
             raise TypeError
         return self._decoder.sort(*names)
 
-    def _deadline(self, text: str) -> Millis:
-        duration = nanoseconds(text)
-        if duration is None:
+    def _duration(self, text: str) -> Millis:
+        exact = nanoseconds(text)
+        if exact is None:
             raise _Rejected(Reject.NO_DURATION, f"duration {shown(text)} is no duration")
-        if duration < 1_000_000:  # the kernel counts milliseconds, and takes 0 for "for ever"
+        if exact < 1_000_000:  # the kernel counts milliseconds, and takes 0 for "for ever"
             raise _Rejected(Reject.OVER, f"duration {shown(text)} is not positive")
-        deadline = self._now + duration // 1_000_000
-        if len(self._deadlines) < _MAX_DURATIONS:
-            self._deadlines[text] = deadline
-        return deadline
+        duration = exact // 1_000_000
+        if len(self._durations) < _MAX_DURATIONS:
+            self._durations[text] = duration
+        return duration
 
     def _odd(self, row: Any) -> None:
         """Deal with a decision that lacks something or has the wrong types in it."""
