@@ -1,7 +1,8 @@
 """Who claims which address until when: every decision by its id, in columns, with the addresses as an index.
 
-Several decisions can ban one address; each is a claim of its own and ends on its own. A claim is a row number into
-parallel columns (an object a decision would cost five times the memory); the rows of one address form a chain.
+Several decisions can ban one address; each is a claim of its own and ends on its own. A claim is a row number
+into parallel columns (an object a decision would cost five times the memory); the rows of one address form a
+chain.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import AddressKey, Label, Millis, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 # The LAPI rounds durations to whole seconds, so each snapshot tells the same deadline a little differently.
 JITTER: Millis = 1500
@@ -24,7 +28,7 @@ Touched = dict[str, dict[AddressKey, Millis]]
 
 
 class Ledger:
-    """All claims. Every change notes in `touched`, by group and address, the deadline that stood there before."""
+    """All claims. Each change notes in `touched`, by group and address, the deadline that stood before."""
 
     def __init__(self) -> None:
         self._row: dict[int, int] = {}
@@ -43,16 +47,18 @@ class Ledger:
         return len(self._row)
 
     def absorb(self, page: Page, now: Millis) -> bool:
-        """Take in a page: what ended first, then what is new. Claims that a snapshot lacks stay; see `missing`.
+        """Take in a page: what ended, then what is new. Claims that a snapshot lacks stay; see `missing`.
 
-        Returns True where somebody ended a decision early and another one of the same origin still bans the address:
-        decisions whose alert was deleted vanish from the LAPI without a word, so that one is worth a second look.
+        Returns True where somebody ended a decision early and another of its origin still bans the address:
+        decisions whose alert was deleted vanish from the LAPI without a word, so it is worth a second look.
         """
         doubtful = False
         for decision in page.ended:
             doubtful |= self._end(decision, now)
         row_of = self._row
-        for decision, key, deadline, label in zip(page.ids, page.keys, page.deadlines, page.labels, strict=True):
+        for decision, key, deadline, label in zip(
+            page.ids, page.keys, page.deadlines, page.labels, strict=True
+        ):
             row = row_of.get(decision)
             if row is None:
                 self._insert(decision, key, deadline, label)
@@ -90,9 +96,10 @@ class Ledger:
 
     def next_expiry(self) -> Millis | None:
         """Return a time at which `expire` may have something to do; never later than the next deadline."""
-        if self._soon:
-            return self._soon[0][0]
-        return (min(self._later) - 1) << _WINDOW if self._later else None
+        times = [self._soon[0][0]] if self._soon else []
+        if self._later:  # a window is opened by the time the one before it begins
+            times.append((min(self._later) - 1) << _WINDOW)
+        return min(times, default=None)
 
     def take_touched(self) -> Touched:
         """Hand over the notes about what changed, and start new ones."""
