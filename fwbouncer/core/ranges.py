@@ -1,17 +1,21 @@
 """Nested networks -> disjoint intervals, each with the latest deadline of the networks over it.
 
-nftables' interval sets refuse elements that overlap, and merging them by itself it keeps the shorter deadline.
-Networks never overlap in part: one holds the other or they are apart. At each address one network *wins*, the one
-with the latest deadline (of equal ones the widest); a piece is a longest run of addresses with the same winner.
-Pieces end in the kernel on their own time, so what is left when the outer network ends is exactly the inner one.
+nftables' interval sets refuse elements that overlap; merging them by itself, it keeps the shorter deadline.
+Networks never overlap in part: one holds the other or they are apart. At each address one network *wins*, the
+one with the latest deadline (of equal ones the widest); a piece is a longest run of addresses with the same
+winner. Pieces end in the kernel on their own time, so what is left when the outer network ends is exactly the
+inner one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import AddressKey, Element, Family, Millis
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fwbouncer.core.model import AddressKey, Element, Family, Millis
 
 Interval = tuple[int, int]  # first address, last address
 _MANY = 64  # above so many separate changes one pass over everything is cheaper
@@ -75,11 +79,11 @@ class Ranges:
         self._dirty.append(interval)
 
     def settle(self) -> dict[Element, Millis]:
-        """Cut anew where networks changed; returns the pieces that changed, with the deadline they had (or 0)."""
+        """Cut anew where networks changed; returns the pieces that changed, with their old deadlines or 0."""
         before: dict[Element, Millis] = {}
         for first, last in self._regions():
             old = self._pieces_in(first, last)
-            new = dict(((a, b), d) for a, b, d in flatten(self._networks_in(first, last)))
+            new = {(a, b): d for a, b, d in flatten(self._networks_in(first, last))}
             if old == new:
                 continue
             at, end = bisect_left(self._starts, first), bisect_right(self._starts, last)
@@ -136,7 +140,7 @@ class Ranges:
             regions = [[regions[0][0], regions[-1][1]]]
         wide: list[Interval] = []
         for first, last in regions:
-            below = bisect_right(self._starts, first) - 1
+            below = bisect_left(self._starts, first) - 1
             low = self._starts[below] if below >= 0 and self._end(below) >= first - 1 else first
             above = bisect_right(self._starts, last + 1) - 1
             high = max(last, self._end(above)) if above >= 0 else last
@@ -158,7 +162,7 @@ class Ranges:
         return found
 
     def _networks_in(self, first: int, last: int) -> Iterator[tuple[int, int, Millis]]:
-        """Yield the networks that reach into a region, cut to it: those around it, then those that start in it."""
+        """Yield the networks in a region, cut to it: those around its start, then those that start in it."""
         for (_, end), deadline in self.covering(first):
             yield first, min(end, last), deadline
         at = bisect_right(self._order, (first, 1))
