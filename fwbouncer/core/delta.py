@@ -1,21 +1,23 @@
 """What the kernel must be told: the elements in which it differs, or may differ, from what is wanted.
 
-The kernel is believed to hold what is wanted, except for the elements noted here with what it holds of them instead.
-Only acknowledged writes move that belief, so a failed write loses nothing. At rest the notes are empty, however
-many bans there are.
+The kernel is believed to hold what is wanted, except for the elements noted here with what it holds of them
+instead. Only acknowledged writes move that belief, so a failed write loses nothing. At rest the notes are empty,
+however many bans there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fwbouncer.core.model import Change, Element, Holding, Layout, Millis, SetChange, SetKey
 
-# How far a dumped deadline may be off and still be taken for the wanted one: the LAPI's rounding and the dump's time.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# How far a dumped deadline may be off and still be taken for the wanted one: the LAPI rounds, dumps take time.
 TOLERANCE: Millis = 2500
-# For so long after its deadline an element may still be in the kernel; one that is added again within that time must
-# be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
+# For so long after its deadline an element may still be in the kernel; one that is added again within that time
+# must be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
 GRACE: Millis = 10_000
 
 
@@ -52,7 +54,7 @@ class Delta:
                 notes.update(elements)
 
     def rebase(self, holding: Holding, desired: Desired, layout: Layout, now: Millis) -> int:
-        """Start over from what the kernel holds; returns in how many elements it differs from what is wanted."""
+        """Start over from what the kernel holds; returns in how many elements that is not what is wanted."""
         self._timeless = layout.timeless
         self._room = {target: size - len(holding.get(target, ())) for target, size in layout.sizes}
         self._notes = notes_of = {target: dict(elements) for target, elements in holding.items()}
@@ -81,7 +83,7 @@ class Delta:
         return change
 
     def commit(self, change: Change, desired: Desired) -> None:
-        """The kernel did it: what it was told is now what it holds."""
+        """Take the kernel's word that it did it: what it was told is now what it holds."""
         for target, part in change.items():
             notes = self._notes.get(target, {})
             wanted = desired.lookup(target)

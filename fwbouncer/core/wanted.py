@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
-from fwbouncer.core.ledger import Ledger
-from fwbouncer.core.model import AddressKey, Element, Family, Kind, Layout, Millis, SetKey, family_of, is_range
+from fwbouncer.core.model import (
+    AddressKey,
+    Element,
+    Family,
+    Kind,
+    Layout,
+    Millis,
+    SetKey,
+    family_of,
+    is_range,
+)
 from fwbouncer.core.ranges import Ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fwbouncer.core.ledger import Ledger
 
 _Place = tuple[str, Family]
 
@@ -93,8 +107,8 @@ class Wanted:
         return is_range(key) or (bool(layout.mixed) and (group, family_of(key)) in layout.mixed)
 
     def _range_set(self, group: str, family: Family) -> SetKey:
-        kind = Kind.HOSTS if (group, family) in self._layout.mixed or not self._layout.flatten else Kind.RANGES
-        return SetKey(group, family, kind)
+        apart = self._layout.flatten and (group, family) not in self._layout.mixed
+        return SetKey(group, family, Kind.RANGES if apart else Kind.HOSTS)
 
     def _of(self, place: _Place) -> Ranges:
         ranges = self._ranges.get(place)
