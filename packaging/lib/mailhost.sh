@@ -86,8 +86,8 @@ alias_database =
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_junk_command_limit = 100000
-maillog_file = /dev/stdout
-maillog_file_prefixes = /dev
+maillog_file = $work/mail.log
+maillog_file_prefixes = $work
 END
     cp "$packages/usr/share/postfix/dynamicmaps.cf" "$work/postfix/" 2>/dev/null || : >"$work/postfix/dynamicmaps.cf"
     cat >"$work/postfix/master.cf" <<'END'
