@@ -19,6 +19,8 @@ TOLERANCE: Millis = 2500
 # For so long after its deadline an element may still be in the kernel; one that is added again within that time
 # must be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
 GRACE: Millis = 10_000
+# Stands for "not seen in a dump": while the kernel resizes a hash table a dump of it can miss elements.
+_UNSEEN: Millis = 1
 
 
 class Desired(Protocol):
@@ -38,6 +40,7 @@ class Delta:
         self._notes: dict[SetKey, dict[Element, Millis]] = {}
         self._timeless: frozenset[SetKey] = frozenset()
         self._room: dict[SetKey, int] = {}
+        self._unread: frozenset[SetKey] = frozenset()
         self.held_back = 0
 
     def __len__(self) -> int:
@@ -56,14 +59,15 @@ class Delta:
     def rebase(self, holding: Holding, desired: Desired, layout: Layout, now: Millis) -> int:
         """Start over from what the kernel holds; returns in how many elements that is not what is wanted."""
         self._timeless = layout.timeless
+        self._unread = layout.unread
         self._room = {target: size - len(holding.get(target, ())) for target, size in layout.sizes}
         self._notes = notes_of = {target: dict(elements) for target, elements in holding.items()}
         for target, element, deadline in desired.elements():
             notes = notes_of.get(target)
             if notes is None:
                 notes = notes_of[target] = {}
-            held = notes.get(element, 0)
-            if held and (target in layout.timeless or abs(held - deadline) <= TOLERANCE):
+            held = notes.get(element, _UNSEEN if holding.get(target) else 0)
+            if held > _UNSEEN and (target in layout.timeless or abs(held - deadline) <= TOLERANCE):
                 del notes[element]
             elif held or deadline > now:
                 notes[element] = held
@@ -74,8 +78,10 @@ class Delta:
         """Say what to tell the kernel now; forgets notes that time has settled."""
         change: Change = {}
         self.held_back = 0
+        for target in self._unread - self._notes.keys():
+            change[target] = SetChange(flush=True)
         for target, notes in self._notes.items():
-            part = SetChange()
+            part = SetChange(flush=target in self._unread)
             self._sort(part, notes, desired.lookup(target), now, timeless=target in self._timeless)
             self._hold_back(target, part)
             if part:
@@ -84,6 +90,7 @@ class Delta:
 
     def commit(self, change: Change, desired: Desired) -> None:
         """Take the kernel's word that it did it: what it was told is now what it holds."""
+        self._unread -= change.keys()
         for target, part in change.items():
             notes = self._notes.get(target, {})
             wanted = desired.lookup(target)

@@ -80,6 +80,7 @@ class Page:
 class SetChange:
     """What one set needs. `remove` and `renew` name elements that the kernel holds or held a moment ago."""
 
+    flush: bool = False  # empty the set first, in the same transaction: what it holds isn't known
     remove: list[Element] = field(default_factory=list)
     renew: list[tuple[Element, Millis]] = field(default_factory=list)
     add: list[tuple[Element, Millis]] = field(default_factory=list)
@@ -87,11 +88,16 @@ class SetChange:
     def __len__(self) -> int:
         return len(self.remove) + len(self.renew) + len(self.add)
 
+    def __bool__(self) -> bool:
+        return self.flush or len(self) > 0
+
 
 Change: TypeAlias = dict[SetKey, SetChange]
 # What a kernel holds: element -> deadline. A deadline of FOREVER is an element without a timeout.
 Holding: TypeAlias = dict[SetKey, dict[Element, Millis]]
 FOREVER: Millis = 2**62
+# The group of every decision where the administrator's own set takes them all.
+ONE_GROUP = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class Layout:
     mixed: frozenset[tuple[str, Family]] = frozenset()  # (group, family) whose one set takes hosts and ranges alike
     timeless: frozenset[SetKey] = frozenset()  # sets without timeouts: the daemon itself removes what ends
     sizes: tuple[tuple[SetKey, int], ...] = ()  # sets that hold no more than so many elements
+    unread: frozenset[SetKey] = frozenset()  # sets too large to be dumped: they are flushed and filled anew
 
 
 def family_of(key: AddressKey) -> Family:

@@ -83,10 +83,11 @@ class NetlinkSocket:
         if not any(a.sequence == first + expected for a in ours):
             raise KernelBusy(f"no acknowledgement from the kernel: {messages[expected].about}")
 
-    def dump(self, message: Message) -> Iterator[Reply]:
+    def dump(self, message: Message, *, tolerant: bool = False) -> Iterator[Reply]:
         """Send one request and yield its answers until the last; with NLM_F_DUMP in its flags, a whole list.
 
-        Raises KernelBusy where the list changed while it was read: what was yielded till then is void.
+        Raises KernelBusy where anything in the subsystem changed while it was read, unless `tolerant`: what was
+        yielded till then is void.
         """
         self._drain()
         sequence = self._sequence
@@ -96,7 +97,7 @@ class NetlinkSocket:
             for reply in wire.replies(self._receive(0)):
                 if reply.sequence != sequence:
                     continue
-                if reply.flags & wire.NLM_F_DUMP_INTR:
+                if reply.flags & wire.NLM_F_DUMP_INTR and not tolerant:
                     raise KernelBusy(f"changed while it was read: {message.about}")
                 if reply.kind in (wire.NLMSG_ERROR, wire.NLMSG_DONE):
                     ack = wire.acknowledgement(reply)
@@ -128,10 +129,15 @@ class NetlinkSocket:
         except OSError as error:
             raise KernelBusy(f"reading from netlink: {error.strerror}") from error
 
-    def _send(self, data: bytes) -> None:
+    def takes(self, size: int) -> bool:
+        """Tell whether one datagram can be so long, once the send buffer has grown as far as we are allowed."""
         # netlink_sendmsg refuses what is longer than the send buffer less 32 bytes.
-        if len(data) + 4096 > self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2:
-            self._grow(_SO_SNDBUFFORCE, socket.SO_SNDBUF, len(data) + 65536)
+        if size + 4096 > self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF):
+            self._grow(_SO_SNDBUFFORCE, socket.SO_SNDBUF, size)  # the kernel doubles it
+        return size + 4096 <= self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+    def _send(self, data: bytes) -> None:
+        self.takes(len(data))
         try:
             self._raw.sendto(data, (0, 0))
         except OSError as error:
@@ -153,7 +159,7 @@ def refusal(ack: Ack, message: Message) -> KernelError:
     if ack.error == errno.ENOENT:
         return NoSuchObject(words)
     if ack.error == errno.ENFILE:
-        return SetFull(message.about)
+        return SetFull(message.subject)
     if ack.error in _BUSY:
         return KernelBusy(words)
     return KernelError(words)

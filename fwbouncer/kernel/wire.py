@@ -41,6 +41,7 @@ class Message(NamedTuple):
     flags: int
     payload: bytes
     about: str
+    subject: str = ""  # the name of the set that it works on
 
 
 class Reply(NamedTuple):

@@ -1,0 +1,150 @@
+"""The backend of mode ipset: keeps what is in the administrator's own sets, and touches neither rules nor sets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fwbouncer.config.schema import Config
+from fwbouncer.core.model import ONE_GROUP, Change, Family, Holding, Kind, Layout, SetChange, SetKey
+from fwbouncer.errors import ConfigError, KernelError, NoSuchObject
+from fwbouncer.kernel import ipset, iptables
+from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel.ipset import Header
+from fwbouncer.kernel.ipset_socket import IpsetSocket
+from fwbouncer.kernel.ipset_store import SetStore, growable
+from fwbouncer.kernel.xtables import Xtables
+
+log = logging.getLogger(__name__)
+
+PULSE = 0.75  # seconds between two looks
+_TYPES = ("hash:net", "hash:ip")
+_CREATE_FAMILY = {Family.V4: "inet", Family.V6: "inet6"}
+
+
+class IpsetBackend:
+    """One set a family. What never ends in a set with timeouts, and exceptions, are the administrator's own."""
+
+    def __init__(
+        self, config: Config, sets: IpsetSocket, store: SetStore, rules: Mapping[Family, Xtables]
+    ) -> None:
+        self._config = config
+        self._names = {family: config.blacklists[family] for family in config.families}
+        self._sets = sets
+        self._store = store
+        self._rules = dict(rules)  # only for the counters
+        self._there: dict[Family, Header] = {}
+        self._dumped = False
+
+    @classmethod
+    def open(
+        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = ipset.MAX_TIMEOUT
+    ) -> IpsetBackend:
+        """Find the kernel, and iptables for the counters, which can be missing."""
+        rules: dict[Family, Xtables] = {}
+        for family in config.families:
+            try:
+                rules[family] = Xtables(family, variant)
+            except ConfigError as error:
+                log.warning("no counters for IPv%d: %s", family.value, error)
+        sets = IpsetSocket.open()
+        return cls(config, sets, SetStore(sets, clock, longest), rules)
+
+    def layout(self) -> Layout:
+        """Say how the sets were made; one that can't grow has a size."""
+        bare = [_key(family) for family, header in self._there.items() if not header.timeouts]
+        fixed = [(_key(family), h.maxelem) for family, h in self._there.items() if not growable(h)]
+        return Layout(flatten=False, timeless=frozenset(bare), sizes=tuple(fixed))
+
+    def dump(self) -> Holding:
+        """Read the sets."""
+        self._there = {}
+        holding: Holding = {}
+        for family, name in self._names.items():
+            try:
+                header = self._sets.header(name)
+                _check(header, family)
+                holding[_key(family)] = self._store.read(name, keep_permanent=header.timeouts)
+            except NoSuchObject:
+                self._store.forget(name)
+            else:
+                self._there[family] = header
+        self._dumped = True
+        return holding
+
+    def whole(self) -> bool:
+        """Say whether all the sets are there."""
+        return self._dumped and self._there.keys() == self._names.keys()
+
+    def apply(self, change: Change) -> None:
+        """Carry out a change, as far as the sets are there; raises NoSuchObject at the end if one is not."""
+        if not self._dumped:
+            self.dump()
+        for family in self._there:
+            part = change.get(_key(family), SetChange())
+            if len(part):
+                self._store.write(self._names[family], part)
+        for family, name in self._names.items():
+            if family not in self._there:
+                raise NoSuchObject(
+                    f"ipset {name} doesn't exist: make it, and a rule that uses it, with: ipset create {name} "
+                    f"{self._config.iptables.ipset_type} family {_CREATE_FAMILY[family]} timeout 300 "
+                    f"maxelem {self._config.iptables.ipset_size}"
+                )
+
+    def counters(self) -> list[Counted]:
+        """Read the counters of the administrator's rules that match our sets, and of the chains these stand in."""
+        found: list[Counted] = []
+        for family, rules in self._rules.items():
+            packets = size = passed = passed_size = 0
+            for chain in rules.save().values():
+                for line in chain.lines:
+                    matched = iptables.set_of(line.rule)
+                    if matched is not None and matched[0] == self._names[family]:
+                        packets, size = packets + line.packets, size + line.bytes
+                        passed, passed_size = passed + chain.packets, passed_size + chain.bytes
+            found.append(Counted(ONE_GROUP, family, packets, size))
+            found.append(Counted("processed", family, passed + packets, passed_size + size))
+        return found
+
+    def fileno(self) -> int | None:
+        """Return None: ipset tells nobody of changes."""
+        return None
+
+    def pulse(self) -> float | None:
+        """Return how soon to look again."""
+        return PULSE
+
+    def disturbed(self) -> str | None:
+        """Look cheaply; also renews bans that outlast the kernel's longest timeout, a few at a time."""
+        if not self._dumped:
+            return None
+        try:
+            self._store.tend()
+            found = [self._store.disturbed(name) for name in self._names.values()]
+        except KernelError as error:
+            return str(error)
+        return "; ".join(filter(None, found)) or None
+
+    def remove(self) -> None:
+        """Take our elements out of the sets."""
+        for key, elements in self.dump().items():
+            self._store.write(self._names[key.family], SetChange(remove=list(elements)))
+
+    def close(self) -> None:
+        """Let go of the kernel without changing it."""
+        self._sets.close()
+        for rules in self._rules.values():
+            rules.close()
+
+
+def _key(family: Family) -> SetKey:
+    return SetKey(ONE_GROUP, family, Kind.HOSTS)
+
+
+def _check(header: Header, family: Family) -> None:
+    if header.family is not family or header.type not in _TYPES:
+        raise KernelError(
+            f"ipset {header.name} can't be used for IPv{family.value}: it is of type {header.type}"
+            f"{'' if header.family is family else ' and of another family'}; it must be {' or '.join(_TYPES)}"
+        )

@@ -1,0 +1,197 @@
+"""iptables' rules as data: what iptables-save shows, what must stand there, the lines that turn one into the other.
+
+Runs nothing. The filter table of one family looks like this, an arrow being a rule's target:
+
+    INPUT, FORWARD, DOCKER-USER …   the first rule of each chain that the configuration names → CROWDSEC_CHAIN
+    CROWDSEC_CHAIN                  answers to connections from here → RETURN; then a rule for each set → verdict
+    CROWDSEC_LOG                    where denials are logged: LOG, so many a second; then the verdict
+    CROWDSEC_DENY                   where the verdict takes more than one rule
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+CHAIN = "CROWDSEC_CHAIN"
+LOG_CHAIN = "CROWDSEC_LOG"
+DENY_CHAIN = "CROWDSEC_DENY"
+OURS = (CHAIN, LOG_CHAIN, DENY_CHAIN)
+DOCKER = "DOCKER-USER"
+# iptables-nft makes these when the first rule goes in, and shows nothing before.
+BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
+
+Rule = tuple[str, ...]  # the words behind "-A CHAIN"
+JUMP: Rule = ("-j", CHAIN)
+# The direction alone is enough: a packet without a connection, or the first of one, is not a reply.
+REPLIES: Rule = ("-m", "conntrack", "--ctdir", "REPLY", "-j", "RETURN")
+_COMMENT = "CrowdSec: "
+
+_RULE = re.compile(r"(?:\[(\d+):(\d+)\] )?-A (\S+) ?(.*)")
+_DECLARATION = re.compile(r":(\S+) \S+(?: \[(\d+):(\d+)\])?")
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_ESCAPED = re.compile(r"\\(.)")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:,%+=-]+", re.ASCII)
+
+
+class Line(NamedTuple):
+    """A rule as it stands in the kernel, with what it counted."""
+
+    rule: Rule
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Chain:
+    """A chain as it stands in the kernel. A built-in one counts what got through to its policy."""
+
+    packets: int = 0
+    bytes: int = 0
+    lines: list[Line] = field(default_factory=list)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules without their counters."""
+        return tuple(line.rule for line in self.lines)
+
+
+Table = dict[str, Chain]  # the filter table by chain
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What must stand in the filter table: our chains with their rules, and the chains that jump to the first."""
+
+    chains: Mapping[str, tuple[Rule, ...]]
+    jumps: tuple[str, ...]
+
+
+def parse(text: str) -> Table:
+    """Read what iptables-save -c printed."""
+    table: Table = {name: Chain() for name in BUILT_IN}
+    for line in text.splitlines():
+        if found := _RULE.match(line):
+            packets, size, name, words = found.groups(default="0")
+            table.setdefault(name, Chain()).lines.append(Line(split(words), int(packets), int(size)))
+        elif found := _DECLARATION.match(line):
+            name, packets, size = found.groups(default="0")
+            table[name] = Chain(int(packets), int(size))
+    return table
+
+
+def split(text: str) -> Rule:
+    """Split a rule into its words. Rules without quotes, nearly all, need no more than spaces."""
+    if '"' not in text:
+        return tuple(text.split())
+    return tuple(
+        _ESCAPED.sub(r"\1", quoted) if quoted or not bare else bare for quoted, bare in _WORD.findall(text)
+    )
+
+
+def join(rule: Iterable[str]) -> str:
+    """Write a rule's words so that iptables-restore reads them back."""
+    return " ".join(map(_quoted, rule))
+
+
+def _quoted(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    if not word.isprintable():
+        raise ValueError(f"an iptables rule can't hold {word!r}")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def set_rule(name: str, target: str, group: str | None) -> Rule:
+    """Make the rule that sends a set's addresses to their verdict; `group` goes into the comment, if there is one."""
+    comment = () if group is None else ("-m", "comment", "--comment", _COMMENT + group)
+    return ("-m", "set", "--match-set", name, "src", *comment, "-j", target)
+
+
+def set_of(rule: Rule) -> tuple[str, str | None] | None:
+    """Read from a rule which set it matches sources against, and the origin in its comment."""
+    if "--match-set" not in rule:
+        return None
+    at = rule.index("--match-set")
+    if rule[at + 2 : at + 3] != ("src",):
+        return None
+    comment = rule[rule.index("--comment") + 1] if "--comment" in rule[:-1] else ""
+    return rule[at + 1], comment.removeprefix(_COMMENT) if comment.startswith(_COMMENT) else None
+
+
+def faults(table: Table, wanted: Skeleton) -> list[str]:
+    """Say in words where the table differs from what must stand there."""
+    found = [f"{name} is gone" for name in wanted.chains if name not in table]
+    found += [f"{name} was changed" for name, rules in wanted.chains.items() if _differs(table, name, rules)]
+    found += [f"{name} is left over" for name in OURS if name in table and name not in wanted.chains]
+    for name, chain in table.items():
+        at = [index for index, line in enumerate(chain.lines) if line.rule == JUMP]
+        if name in wanted.jumps and at != [0]:
+            found.append(f"{name} doesn't jump to {CHAIN} " + ("first" if at else "any more"))
+        elif name not in wanted.jumps and at:
+            found.append(f"{name} jumps to {CHAIN}")
+    return found
+
+
+def mending(table: Table, wanted: Skeleton) -> list[str]:
+    """Return the lines for iptables-restore that make the table right; none where it is. Counters are kept."""
+    if not faults(table, wanted):
+        return []
+    rewritten = {
+        name: rules for name, rules in wanted.chains.items() if table.get(name, Chain()).rules() != rules
+    }
+    # A declaration empties a chain that exists and makes one that doesn't; all lines take effect in one step.
+    missing = [name for name in wanted.chains if name not in table and name not in rewritten]
+    lines = [f":{name} - [0:0]" for name in (*rewritten, *missing)]
+    for name, rules in rewritten.items():
+        counted = {line.rule: line for line in table[name].lines} if name in table else {}
+        lines += [_append(name, counted.get(rule, Line(rule))) for rule in rules]
+    for name, chain in table.items():
+        lines += _jumps(name, chain, wanted=name in wanted.jumps)
+    return [*lines, *_dropped(table, [name for name in OURS if name in table and name not in wanted.chains])]
+
+
+def removal(table: Table) -> list[str]:
+    """Return the lines for iptables-restore that take everything of ours out, jumps first, then the chains."""
+    lines = [line for name, chain in table.items() for line in _jumps(name, chain, wanted=False)]
+    return [*lines, *_dropped(table, [name for name in OURS if name in table])]
+
+
+def restore_text(lines: Sequence[str]) -> str:
+    """Wrap lines into what iptables-restore reads."""
+    return "\n".join(("*filter", *lines, "COMMIT", ""))
+
+
+def _differs(table: Table, name: str, rules: tuple[Rule, ...]) -> bool:
+    return name in table and table[name].rules() != rules
+
+
+def _append(name: str, line: Line) -> str:
+    return f"[{line.packets}:{line.bytes}] -A {name} {join(line.rule)}"
+
+
+def _jumps(name: str, chain: Chain, *, wanted: bool) -> Iterator[str]:
+    at = [index for index, line in enumerate(chain.lines) if line.rule == JUMP]
+    if at == ([0] if wanted else []):
+        return
+    for _ in at:
+        yield f"-D {name} {join(JUMP)}"
+    if wanted:
+        packets, size = (sum(chain.lines[i][column] for i in at) for column in (1, 2))
+        yield f"[{packets}:{size}] -I {name} 1 {join(JUMP)}"
+
+
+def _dropped(table: Table, chains: list[str]) -> Iterator[str]:
+    """Empty chains of ours and remove those that nobody else's rule leads to: that rule isn't ours to take away."""
+    leading = {
+        target
+        for name, chain in table.items()
+        for rule in chain.rules()
+        if name not in OURS and rule != JUMP
+        for flag, target in zip(rule, rule[1:], strict=False)
+        if flag in ("-j", "-g")
+    }
+    yield from (f"-F {name}" for name in chains)
+    yield from (f"-X {name}" for name in chains if name not in leading)

@@ -1,0 +1,185 @@
+"""The difference between the table as it stands and as it must be, as requests in an order the kernel takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fwbouncer.config.schema import Nft
+from fwbouncer.kernel import nft, wire
+from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
+from fwbouncer.kernel.ruleset import Chain, Skeleton
+from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
+from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
+
+_ACCEPT = 1
+# User data of a set: its keys are in network order. Without it nft prints interval sets wrongly.
+_BIG_ENDIAN = b"\x00\x04\x02\x00\x00\x00"
+
+
+def differs(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) -> bool:
+    """Tell whether anything of the skeleton must be mended."""
+    return any(True for _ in mend(standing, place, wanted, owned=owned))
+
+
+def must_be_replaced(standing: Standing, place: Nft, *, owned: bool, port: int) -> bool:
+    """Tell whether a table can't be mended: ownership and a set's kind are fixed when they are made."""
+    if not standing.exists:
+        return False
+    if bool(standing.flags & nft.TABLE_OWNER) != owned or (owned and standing.owner != port):
+        return True
+    prefix = f"{place.blacklists}-"
+    ours = ((name, there) for name, there in standing.sets.items() if name.startswith(prefix))
+    return any(
+        there.flags != set_flags(name.endswith("-ranges")) or there.key_type != KEY_TYPE[place.family]
+        for name, there in ours
+    )
+
+
+def mend(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) -> Iterator[Message]:
+    """Yield what makes the table as it must be: sets before the rules that look into them."""
+    if not place.set_only:
+        yield from _table(standing, place, owned=owned)
+    for name in wanted.counters:
+        if name not in standing.counters:
+            yield _counter(place, name)
+    yield from _sets(standing, place, wanted)
+    if not place.set_only:
+        yield from _chains(standing, place, wanted)
+
+
+def delete_table(place: Nft) -> Message:
+    """Take the whole table out."""
+    return request(
+        Verb.DEL_TABLE, place.family, wire.text(1, place.table), about=f"delete table {place.table}", subject=place.table
+    )
+
+
+def flush_set(place: Nft, name: str) -> Message:
+    """Take all elements out of a set."""
+    attributes = wire.text(1, place.table) + wire.text(2, name)
+    return request(Verb.DEL_ELEMENT, place.family, attributes, about=f"flush set {name}", subject=name)
+
+
+def delete_set(place: Nft, name: str) -> Message:
+    """Take a set out."""
+    attributes = wire.text(1, place.table) + wire.text(2, name)
+    return request(Verb.DEL_SET, place.family, attributes, about=f"delete set {name}", subject=name)
+
+
+def set_flags(interval: bool) -> int:
+    """Return the flags that a set of ours has."""
+    return nft.SET_TIMEOUT | (nft.SET_INTERVAL if interval else 0)
+
+
+def _table(standing: Standing, place: Nft, *, owned: bool) -> Iterator[Message]:
+    flags = nft.TABLE_OWNER if owned else 0
+    if standing.exists and not standing.flags & nft.TABLE_DORMANT:
+        return
+    # For a table that somebody put to sleep, this wakes it.
+    yield request(
+        Verb.NEW_TABLE,
+        place.family,
+        wire.text(1, place.table) + wire.u32(2, flags),
+        flags=NLM_F_CREATE,
+        about=f"create table {place.table}",
+    )
+
+
+def _counter(place: Nft, name: str) -> Message:
+    attributes = wire.text(1, place.table) + wire.text(2, name) + wire.u32(3, nft.OBJECT_COUNTER)
+    zero = wire.nested(4, wire.u64(1, 0), wire.u64(2, 0))
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    return request(Verb.NEW_OBJECT, place.family, attributes, zero, flags=flags, about=f"create counter {name}")
+
+
+def _sets(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]:
+    """Make the sets that are missing. Within a transaction a set is known by its number as well as its name."""
+    for number, (name, interval) in enumerate(wanted.sets, 1):
+        if name in standing.sets:
+            continue
+        attributes = (
+            wire.text(1, place.table),
+            wire.text(2, name),
+            wire.u32(3, set_flags(interval)),
+            wire.u32(4, KEY_TYPE[place.family]),
+            wire.u32(5, place.family.size),
+            wire.u32(10, number),
+            wire.attribute(13, _BIG_ENDIAN + (MADE_HERE if place.set_only else b"")),
+        )
+        flags = NLM_F_CREATE | NLM_F_EXCL
+        yield request(Verb.NEW_SET, place.family, *attributes, flags=flags, about=f"create set {name}", subject=name)
+
+
+def mended(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, port: int) -> Standing:
+    """Return how the table stands once the kernel has taken what `mend` yields."""
+    after = Standing(exists=True, flags=nft.TABLE_OWNER if owned else 0, owner=port if owned else 0)
+    after.counters = {name: standing.counters.get(name, (0, 0)) for name in (*standing.counters, *wanted.counters)}
+    after.sets = dict(standing.sets)
+    for name, interval in wanted.sets:
+        after.sets.setdefault(name, StandingSet(set_flags(interval), KEY_TYPE[place.family], ours=place.set_only))
+    for chain in wanted.chains:
+        comments = tuple(rule.comment for rule in chain.rules)
+        after.chains[chain.name] = StandingChain(
+            chain.hook.value if chain.hook else None, chain.priority, accepts=True, rules=comments
+        )
+    return after
+
+
+def _chains(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]:
+    """Rewrite the chains that differ. A chain that is in the way goes first, one that is jumped to is made first."""
+    names = {chain.name for chain in wanted.chains}
+    strange = [name for name in standing.chains if name not in names]
+    moved = [c.name for c in wanted.chains if c.name in standing.chains and _moved(standing.chains[c.name], c)]
+    stale = [c for c in wanted.chains if c.name in moved or _rules_differ(standing, c)]
+    for name in {*strange, *(chain.name for chain in stale if chain.name in standing.chains)}:
+        yield _about_chain(Verb.DEL_RULE, place, name, "empty", key=2)
+    for name in (*strange, *moved):
+        yield _about_chain(Verb.DEL_CHAIN, place, name, "delete", key=3)
+    for chain in wanted.chains:
+        before = standing.chains.get(chain.name)
+        if before is None or chain.name in moved or not before.accepts:
+            yield _chain(place, chain)
+    for chain in stale:
+        yield from _rules(place, chain)
+
+
+def _moved(standing: StandingChain, chain: Chain) -> bool:
+    hook = chain.hook.value if chain.hook else None
+    return standing.hook != hook or (hook is not None and standing.priority != chain.priority)
+
+
+def _rules_differ(standing: Standing, chain: Chain) -> bool:
+    before = standing.chains.get(chain.name)
+    return before is None or before.rules != tuple(rule.comment for rule in chain.rules)
+
+
+def _about_chain(verb: Verb, place: Nft, name: str, word: str, *, key: int) -> Message:
+    attributes = wire.text(1, place.table) + wire.text(key, name)
+    return request(verb, place.family, attributes, about=f"{word} chain {name}", subject=name)
+
+
+def _chain(place: Nft, chain: Chain) -> Message:
+    attributes = [wire.text(1, place.table), wire.text(3, chain.name)]
+    if chain.hook:
+        attributes += [
+            wire.nested(4, wire.u32(1, chain.hook.value), wire.u32(2, chain.priority)),
+            wire.u32(5, _ACCEPT),
+            wire.text(7, "filter"),
+        ]
+    return request(
+        Verb.NEW_CHAIN, place.family, *attributes, flags=NLM_F_CREATE, about=f"create chain {chain.name}"
+    )
+
+
+def _rules(place: Nft, chain: Chain) -> Iterator[Message]:
+    for rule in chain.rules:
+        yield request(
+            Verb.NEW_RULE,
+            place.family,
+            wire.text(1, place.table),
+            wire.text(2, chain.name),
+            wire.nested(4, rule.expressions),
+            wire.attribute(7, comment(rule.comment)),
+            flags=NLM_F_CREATE | NLM_F_APPEND,
+            about=f"add rule to chain {chain.name}: {rule.purpose}",
+        )

@@ -1,0 +1,282 @@
+"""The nftables backend: one socket, one atomic transaction a change, tables owned where a socket can outlive us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from functools import partial
+
+from fwbouncer.config.schema import Config, Nft
+from fwbouncer.core.model import (
+    FOREVER,
+    Change,
+    Element,
+    Family,
+    Holding,
+    Kind,
+    Layout,
+    Millis,
+    SetChange,
+    SetKey,
+)
+from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted
+from fwbouncer.kernel import elements, mend, nft, ruleset, standing, wire
+from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel.found import Found, target_of
+from fwbouncer.kernel.nft import Verb, request
+from fwbouncer.kernel.socket import NetlinkSocket
+from fwbouncer.kernel.standing import Standing
+from fwbouncer.kernel.watch import Watch
+from fwbouncer.kernel.wire import NLM_F_DUMP, Message
+
+_TRIES = 5  # how often a reading that was disturbed is begun anew
+_MUCH = 2000  # elements in a change from which on notifications are turned off meanwhile
+_TOO_MANY = 250_000  # hosts: a dump walks a hash table from its start for every 32 KiB, so its time is quadratic
+_PASSING: Millis = 3_600_000  # timeout of an element that the same transaction takes out again
+
+
+class Nftables:
+    """See `Backend`. `owned` tables belong to `sock`: nobody else can write them, and they end with it."""
+
+    def __init__(self, config: Config, clock: Clock, sock: NetlinkSocket, *, owned: bool) -> None:
+        self._config = config
+        self._clock = clock
+        self._sock = sock
+        self._owned = owned
+        self._standing: dict[Family, Standing] = {family: Standing() for family in config.nft}
+        self._groups: dict[Family, dict[str, set[Kind]]] = {family: {} for family in config.nft}
+        self._replace: set[Family] = set()
+        self._layout = Layout(flatten=True)
+        tables = frozenset((family, place.table) for family, place in config.nft.items())
+        self._watch = None if self._owns_all() else Watch(sock, tables)
+
+    def layout(self) -> Layout:
+        """Hosts and flattened ranges in sets of their own; the administrator's sets as they are."""
+        return self._layout
+
+    def dump(self) -> Holding:
+        """Read tables and elements; a table that can't be mended counts as empty and will be replaced."""
+        for attempt in range(_TRIES):
+            try:
+                return self._dump(last=attempt == _TRIES - 1)
+            except KernelBusy:
+                if attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def whole(self) -> bool:
+        """Compare what stands with what must stand."""
+        return not self._replace and not any(
+            mend.differs(self._standing[family], place, self._wanted(place, {}), owned=self._owned)
+            for family, place in self._config.nft.items()
+        )
+
+    def apply(self, change: Change) -> None:
+        """Mend the skeleton and change the elements of all families in one transaction.
+
+        Where the socket's buffer may not grow as large (in a user namespace), in as few as possible: see `halves`.
+        """
+        messages: list[Message] = []
+        after: dict[Family, Standing] = {}
+        for family, place in self._config.nft.items():
+            wanted = self._wanted(place, change)
+            before = self._standing[family]
+            if family in self._replace:
+                messages.append(mend.delete_table(place))
+            messages += mend.mend(before, place, wanted, owned=self._owned)
+            after[family] = mend.mended(before, place, wanted, owned=self._owned, port=self._sock.port)
+        messages += self._all_elements(change)
+        if not messages:
+            return
+        if not self._sock.takes(sum(len(m.payload) + 32 for m in messages)) and (parts := halves(change)):
+            for part in parts:
+                self.apply(part)
+            return
+        much = sum(map(len, change.values())) > _MUCH
+        with self._watch.aside() if self._watch and much else nullcontext():
+            self._sock.send_all(*nft.transaction(messages))
+        self._standing.update(after)
+        self._replace.clear()
+        for target in change:
+            self._groups[target.family].setdefault(target.group, set()).add(target.kind)
+
+    def counters(self) -> list[Counted]:
+        """Read the named counters of each table."""
+        found = []
+        for family, place in self._config.nft.items():
+            if place.set_only or not self._standing[family].exists:
+                continue
+            for name, (packets, octets) in standing.counters(self._sock, family, place.table).items():
+                group = name.removeprefix(f"{place.blacklists}-")
+                if group != name or name == ruleset.PROCESSED:
+                    found.append(Counted(group, family, packets, octets))
+        return found
+
+    def fileno(self) -> int | None:
+        """Return the watch's descriptor; an owned table needs no watch."""
+        return self._watch.fileno() if self._watch else None
+
+    def pulse(self) -> float | None:
+        """Return None: the kernel tells every change."""
+        return None
+
+    def disturbed(self) -> str | None:
+        """Ask the watch."""
+        return self._watch.disturbed() if self._watch else None
+
+    def remove(self) -> None:
+        """Delete our tables; from the administrator's only our elements, and sets of ours that nothing uses."""
+        for family, place in self._config.nft.items():
+            found = standing.read(self._sock, family, place.table)
+            if not found.exists:
+                continue
+            if place.set_only:
+                self._empty(place, found)
+                continue
+            if found.flags & nft.TABLE_OWNER and found.owner != self._sock.port:
+                raise NotPermitted(
+                    f"table {place.table} belongs to another process's socket: stop that fwbouncer instead"
+                )
+            self._sock.send_all(*nft.transaction([mend.delete_table(place)]))
+            self._standing[family] = Standing()
+            self._groups[family] = {}
+
+    def close(self) -> None:
+        """Close the sockets."""
+        if self._watch:
+            self._watch.close()
+        self._sock.close()
+
+    def _owns_all(self) -> bool:
+        return self._owned and not any(place.set_only for place in self._config.nft.values())
+
+    def _wanted(self, place: Nft, change: Change) -> ruleset.Skeleton:
+        groups = {group: set(kinds) for group, kinds in self._groups[place.family].items()}
+        for target in change:
+            if target.family is place.family:
+                groups.setdefault(target.group, set()).add(target.kind)
+        return ruleset.skeleton(self._config, place, groups)
+
+    def _dump(self, *, last: bool) -> Holding:
+        holding: Holding = {}
+        self._replace.clear()
+        found = Found()
+        for family, place in self._config.nft.items():
+            table = standing.read(self._sock, family, place.table)
+            if place.set_only:
+                self._check_given(place, table)
+            elif mend.must_be_replaced(table, place, owned=self._owned, port=self._sock.port):
+                self._replace.add(family)
+                table = Standing()
+            self._standing[family] = table
+            self._groups[family] = found.take_in(place, table)
+            for name, target in found.names[family].items():
+                held = self._read_elements(place, name, table.sets[name].flags, tolerant=last)
+                if held is None:
+                    found.unread.add(target)
+                holding[target] = held or {}
+        self._layout = found.layout()
+        return holding
+
+    @staticmethod
+    def _check_given(place: Nft, table: Standing) -> None:
+        family = "ip" if place.family is Family.V4 else "ip6"
+        if not table.exists:
+            raise NoSuchObject(
+                f"set-only: there is no table {family} {place.table}; "
+                f"create it, with the rules that use its sets, before fwbouncer starts"
+            )
+        given = table.sets.get(place.blacklists)
+        if given is not None and given.key_type != nft.KEY_TYPE[place.family]:
+            raise KernelError(f"set-only: set {place.blacklists} in table {family} {place.table} holds no addresses")
+
+    def _read_elements(self, place: Nft, name: str, flags: int, *, tolerant: bool) -> dict[Element, Millis] | None:
+        """Read a set; None for one that is so large that filling it anew is cheaper."""
+        head = wire.text(1, place.table) + wire.text(2, name)
+        ask = request(Verb.GET_ELEMENT, place.family, head, flags=NLM_F_DUMP, about=f"list set {name}", subject=name)
+        held: dict[Element, Millis] = {}
+        parts = []
+        for reply in self._sock.dump(ask, tolerant=tolerant):
+            read = elements.read(reply.payload, place.family, tagged=place.set_only)
+            if flags & nft.SET_INTERVAL:
+                parts += read
+            else:
+                now = self._clock()
+                held.update({key: now + left for key, _, left in read})
+                if len(held) > _TOO_MANY and not place.set_only:
+                    return None
+        if flags & nft.SET_INTERVAL:
+            now = self._clock()
+            held = {key: now + left for key, left in elements.pair(parts, place.family).items()}
+        return held
+
+    def _all_elements(self, change: Change) -> Iterator[Message]:
+        now = self._clock()
+        for target, part in change.items():
+            yield from self._elements(target, part, now)
+
+    def _elements(self, target: SetKey, part: SetChange, now: Millis) -> Iterator[Message]:
+        """Yield one set's change.
+
+        What the kernel may still hold is added, then deleted: adding what is there and deleting what was just added
+        never fail, while deleting what has expired would undo the whole transaction.
+        """
+        place = self._config.nft[target.family]
+        name = ruleset.set_name(place, target)
+        there = self._standing[target.family].sets.get(name)
+        interval = bool(there.flags & nft.SET_INTERVAL) if there else target.kind is Kind.RANGES
+        timed = there is None or bool(there.flags & nft.SET_TIMEOUT)
+        passing = _PASSING if timed else FOREVER
+        pack = partial(
+            elements.messages,
+            family=target.family,
+            table=place.table,
+            name=name,
+            interval=interval,
+            tag=place.set_only,
+        )
+        if part.flush and there is not None:
+            yield mend.flush_set(place, name)
+        gone = [(element, passing) for element in (*part.remove, *(element for element, _ in part.renew))]
+        if gone:
+            yield from pack(Verb.NEW_ELEMENT, elements=gone)
+            yield from pack(Verb.DEL_ELEMENT, elements=[(element, FOREVER) for element, _ in gone])
+        come = part.renew + part.add
+        if come:
+            left = [(e, max(1, until - now)) for e, until in come] if timed else [(e, FOREVER) for e, _ in come]
+            yield from pack(Verb.NEW_ELEMENT, elements=left)
+
+    def _empty(self, place: Nft, found: Standing) -> None:
+        """Take our elements out of the administrator's sets, then the sets that we made, if nothing uses them."""
+        for name, there in found.sets.items():
+            if target_of(place, name, there) is None:
+                continue
+            held = self._read_elements(place, name, there.flags, tolerant=True) or {}
+            interval = bool(there.flags & nft.SET_INTERVAL)
+            gone = [(element, _PASSING if there.flags & nft.SET_TIMEOUT else FOREVER) for element in held]
+            pack = partial(
+                elements.messages, family=place.family, table=place.table, name=name, interval=interval, tag=True
+            )
+            messages = [*pack(Verb.NEW_ELEMENT, elements=gone), *pack(Verb.DEL_ELEMENT, elements=gone)]
+            if messages:
+                self._sock.send_all(*nft.transaction(messages))
+            if there.ours:
+                with suppress(KernelError):  # a rule of the administrator's still uses it: then it stays, empty
+                    self._sock.send_all(*nft.transaction([mend.delete_set(place, name)]))
+
+
+def halves(change: Change) -> list[Change]:
+    """Part a change in two that may follow each other; nothing if it can't be parted.
+
+    Ranges stay together, since those that go make room for those that come; hosts are independent of each other.
+    """
+    target = max(change, key=lambda t: len(change[t]), default=None)
+    if target is None or target.kind is Kind.RANGES or len(change[target]) < 2:
+        return []
+    part = change[target]
+    first, second = SetChange(flush=part.flush), SetChange()
+    for name in ("remove", "renew", "add"):
+        whole = getattr(part, name)
+        getattr(first, name).extend(whole[::2])
+        getattr(second, name).extend(whole[1::2])
+    return [change | {target: first}, {target: second}]
