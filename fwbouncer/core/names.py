@@ -16,8 +16,13 @@ _SAFE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 
 
+def escaped(text: str, limit: int = 200) -> str:
+    """Write a text for a log or a terminal: one line of printable ASCII, cut to about `limit` characters."""
+    return ascii(text[:limit])[1:-1] + ("..." if len(text) > limit else "")
+
+
 def shown(value: object, limit: int = 80) -> str:
-    """Write a value for a log or a terminal: one line of printable ASCII, cut to about `limit` characters."""
+    """Write a value likewise, in quotes where it is a text, so that its type and its ends can be seen."""
     if isinstance(value, str):
         return ascii(value[:limit]) + ("..." if len(value) > limit else "")
     if isinstance(value, int) and not -(2**64) < value < 2**64:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.core.guard import refusal
 from fwbouncer.core.model import Family, Label, Page
-from fwbouncer.core.names import shown
+from fwbouncer.core.names import escaped, shown
 from fwbouncer.errors import LapiBadAnswer
 from fwbouncer.lapi.address import address_key
 from fwbouncer.lapi.duration import nanoseconds
@@ -23,6 +23,7 @@ MAX_EXAMPLES = 10
 MAX_LABELS = 20_000
 MAX_IGNORED = 32
 _MAX_NAME = 255
+_TOO_MANY = "(too many different ones)"
 _MAX_DURATIONS = 20_000
 _TEXTS = ("value", "duration", "scope", "type", "origin", "scenario")
 
@@ -88,11 +89,11 @@ class Decoder:
         """Find the label of a decision, or the name under which it is ignored."""
         found: Label | str
         if scope.lower() not in ("ip", "range"):
-            found = f"scope {shown(scope, 40)[1:-1]}"
+            found = f"scope {escaped(scope, 40)}"
         elif kind.lower().startswith("simulation:"):
             found = "simulated"
         elif kind.lower() not in self._types:
-            found = f"type {shown(kind, 40)[1:-1]}"
+            found = f"type {escaped(kind, 40)}"
         else:
             found = self._label(kind.lower(), _clean(origin), _clean(scenario))
         # Longer names are not worth remembering: thousands of them would fill the memory.
@@ -103,9 +104,10 @@ class Decoder:
 
     def _label(self, kind: str, origin: str, scenario: str) -> Label:
         label = self._labels.get((kind, origin, scenario))
+        if label is None and len(self._labels) >= MAX_LABELS:  # the ban counts more than its name
+            origin, scenario = _TOO_MANY, ""
+            label = self._labels.get((kind, origin, scenario))
         if label is None:
-            if len(self._labels) >= MAX_LABELS:  # the ban counts more than its name
-                origin, scenario = "(too many different ones)", ""
             label = Label(origin, scenario, kind, self._group_of(origin, scenario))
             self._labels[kind, origin, scenario] = label
         return label

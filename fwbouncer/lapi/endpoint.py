@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from fwbouncer import __version__
-from fwbouncer.core.names import shown
+from fwbouncer.core.names import escaped, shown
 from fwbouncer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def endpoint(url: str) -> Endpoint:
     if path.startswith("/"):
         # The LAPI counts a Unix socket's client as 127.0.0.1 and cares for no host name.
         socket = path.rstrip("/")
-        return Endpoint(name=shown(socket, 200)[1:-1], base="http://unix/", socket=socket)
+        return Endpoint(name=escaped(socket), base="http://unix/", socket=socket)
     try:
         parts = urlsplit(url)
         port = "" if parts.port is None else f":{parts.port}"
@@ -67,7 +67,7 @@ def endpoint(url: str) -> Endpoint:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     base = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}/"
     login = None if parts.username is None else unquote(f"{parts.username}:{parts.password or ''}")
-    return Endpoint(name=shown(base, 200)[1:-1], base=base, login=login)
+    return Endpoint(name=escaped(base), base=base, login=login)
 
 
 def tls_context(config: Lapi) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from fwbouncer.core.names import shown
+from fwbouncer.core.names import escaped, shown
 from fwbouncer.errors import LapiBadAnswer, LapiError, LapiRefused, LapiUnreachable
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def unreachable(at: Endpoint, error: BaseException, *, by_key: bool) -> LapiUnre
         return LapiUnreachable(f"{at.name}: the request can't be sent")  # the reason would quote the key
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
-            return LapiUnreachable(f"{at.name}: {shown(cause.strerror, 200)[1:-1]}")
-    return LapiUnreachable(f"{at.name}: {shown(str(error) or type(error).__name__, 200)[1:-1]}")
+            return LapiUnreachable(f"{at.name}: {escaped(cause.strerror)}")
+    return LapiUnreachable(f"{at.name}: {escaped(str(error) or type(error).__name__)}")
 
 
 def refused(at: Endpoint, *, by_key: bool) -> LapiRefused:
@@ -80,7 +80,7 @@ def joined(problems: Sequence[LapiError]) -> LapiError:
 def _untrusted(at: Endpoint, error: ssl.SSLCertVerificationError, *, by_key: bool) -> str:
     # Two lines, as the incumbent writes them.
     how = "auth-api: auth with api key failed" if by_key else "auth-api: auth with certificate failed"
-    detail = shown(error.verify_message, 200)[1:-1]
+    detail = escaped(error.verify_message)
     reason = _CERTIFICATE_TROUBLE.get(error.verify_code, detail)
     return f"{how}: {at.name}\ntls: failed to verify certificate: x509: {reason} ({detail})"
 

@@ -1,0 +1,99 @@
+"""When the LAPI is asked next."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwbouncer.core.pacing import Pacing
+
+SECOND = 1000
+HOUR = 3600 * SECOND
+
+
+def pacing(interval: int = 10 * SECOND, seed: int = 1) -> Pacing:
+    """Return a timetable with a resync each hour."""
+    return Pacing(interval, HOUR, Random(seed).random)
+
+
+@given(st.integers(0, 1000), st.integers(SECOND, HOUR))
+def test_polls_are_an_interval_apart(seed: int, interval: int) -> None:
+    """After a page the next poll is an interval away, give or take a twentieth."""
+    wait = pacing(interval, seed).succeeded(0)
+    assert 0.95 * interval - 1 <= wait <= 1.05 * interval
+
+
+def test_short_intervals_are_kept_exactly() -> None:
+    """Below a second nothing is spread."""
+    assert {pacing(100, seed).succeeded(0) for seed in range(50)} == {100}
+
+
+@given(st.integers(0, 1000), st.integers(1, 10 * SECOND))
+def test_a_lapi_that_comes_up_is_asked_within_half_a_second(seed: int, up_after: int) -> None:
+    """In the first ten seconds of an outage, whenever the LAPI comes up, a retry follows within 0.5 s."""
+    times = pacing(seed=seed)
+    now = 0
+    while now < up_after:
+        now += times.failed(now)
+    assert now - up_after <= 500
+
+
+@given(st.integers(0, 1000))
+def test_first_retries_are_quick_and_few(seed: int) -> None:
+    """The first retry comes within 0.1 s, and ten seconds see no more than some thirty."""
+    times = pacing(seed=seed)
+    waits: list[int] = []
+    while sum(waits) < 10 * SECOND:
+        waits.append(times.failed(sum(waits)))
+    assert waits[0] <= 100
+    assert len(waits) <= 35
+
+
+@pytest.mark.parametrize("interval", [SECOND, 10 * SECOND, 120 * SECOND])
+def test_long_outages_are_asked_seldom(interval: int) -> None:
+    """Retries slow down to half a minute, or to the interval where that is longer."""
+    times = pacing(interval)
+    now = 0
+    for _ in range(200):
+        wait = times.failed(now)
+        now += wait
+    slowest = max(30 * SECOND, interval)
+    assert 0.75 * slowest - 1 <= wait <= slowest
+    assert times.failing_since == 0
+
+
+def test_a_page_ends_the_outage() -> None:
+    """After a page the interval counts again, and the next outage starts with quick retries."""
+    times = pacing()
+    for second in range(100):
+        times.failed(second * SECOND)
+    times.succeeded(100 * SECOND)
+    assert times.failing_since is None
+    assert times.failed(200 * SECOND) <= 100
+
+
+def test_the_first_poll_asks_for_everything() -> None:
+    """There is no delta before the first snapshot, not even by suspicion's limits."""
+    assert pacing().snapshot_due(0)
+
+
+@given(st.integers(0, 1000))
+def test_snapshots_follow_the_timetable(seed: int) -> None:
+    """The next is due after the resync interval, give or take a tenth."""
+    times = pacing(seed=seed)
+    times.snapshot_taken(0, took=100)
+    assert not times.snapshot_due(int(0.9 * HOUR) - 1)
+    assert times.snapshot_due(int(1.1 * HOUR) + 1)
+
+
+@pytest.mark.parametrize(("took", "earliest"), [(100, 100 * SECOND), (60 * SECOND, 1200 * SECOND)])
+def test_suspicion_does_not_wear_the_lapi_out(took: int, earliest: int) -> None:
+    """A snapshot on suspicion keeps ten intervals and twenty times its own cost from the one before."""
+    times = pacing()
+    times.snapshot_taken(0, took)
+    assert not times.snapshot_due(earliest - 1, suspected=True)
+    assert times.snapshot_due(earliest, suspected=True)
+    assert not times.snapshot_due(earliest)
