@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from tests.fake_lapi import FakeLapi
 from tests.lab import crowdsec
 from tests.lab.bouncer import Bouncer
 from tests.lab.crowdsec import CrowdSec
@@ -75,6 +76,15 @@ def lapi(net: Network, _built_lapi: CrowdSec) -> Iterator[CrowdSec]:
     _built_lapi.unban_all()
     with contextlib.suppress(AssertionError):
         _built_lapi.allow()
+
+
+@pytest.fixture
+def fake_lapi(net: Network) -> Iterator[FakeLapi]:
+    """Run a LAPI on the mail host that says whatever a test tells it to say."""
+    with net.mail.inside():
+        fake = FakeLapi()
+    with fake:
+        yield fake
 
 
 @pytest.fixture

@@ -106,6 +106,15 @@ class Bouncer:
         """Run one of its commands."""
         return self.host.run("env", f"PYTHONPATH={CHECKOUT}", *self.command(*words), check=check)
 
+    def attempt(self, *words: str) -> tuple[int, str]:
+        """Run one of its commands; return its exit code and all that it printed."""
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        with self.host.start(
+            *self.command(*words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            printed, _ = process.communicate(timeout=60)
+            return process.returncode, printed.decode()
+
     def status(self) -> dict[str, Any]:
         """Return what `fwbouncer status --json` tells."""
         answer = json.loads(self.ask("status", "--json"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.lab.net import Host
 
+NETLINK_NETFILTER = 12
+NFT_MSG_GETGEN = 10 << 8 | 16
 TABLES = {4: ("ip", "crowdsec"), 6: ("ip6", "crowdsec6")}
 
 
@@ -78,3 +82,15 @@ class Monitor:
         self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+
+
+def generation(host: Host) -> int:
+    """Return the ruleset's generation: the kernel adds one for each transaction that it takes."""
+    with host.inside():
+        asker = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    with asker:
+        header = struct.pack("=IHHII", 20, NFT_MSG_GETGEN, 1, 1, 0)  # length, type, request, sequence, port
+        asker.send(header + b"\0\0\0\0")
+        answer = asker.recv(4096)
+    # Behind both headers: length, attribute 1 and, in network order, the generation.
+    return int(struct.unpack_from("!I", answer, 24)[0])
