@@ -25,7 +25,7 @@ BANNED = "198.18.1.1"
 
 @pytest.fixture
 def asleep(bouncer: MakeBouncer, manager: Manager, fake_lapi: FakeLapi) -> Bouncer:
-    """Make a bouncer that will get a page of 100,000 hosts and 1,000 ranges at its start, and then nothing."""
+    """Make a bouncer that gets 100,000 hosts and 1,000 ranges at its start, and then nothing."""
     fake_lapi.faults.append(answer(static_page(HOSTS, RANGES)))
     fake_lapi.page = NOTHING
     return bouncer(manager, api_url=fake_lapi.url, log_level="info", update_frequency="0.05s")
