@@ -42,9 +42,16 @@ class Ledger:
         self._later: dict[int, array[int]] = {}
         self._soon: list[tuple[Millis, int]] = []
         self.touched: Touched = {}
+        self.begun = 0  # claims that ever came
+        self.over = 0  # claims that ever went, one way or another
 
     def __len__(self) -> int:
         return len(self._row)
+
+    @property
+    def distinct(self) -> int:
+        """Count the addresses and networks that are banned, however often."""
+        return len(self._head)
 
     def absorb(self, page: Page, now: Millis) -> bool:
         """Take in a page: what ended, then what is new. Claims that a snapshot lacks stay; see `missing`.
@@ -162,6 +169,7 @@ class Ledger:
             self._next.append(head)
         self._head[key] = row
         self._row[decision] = row
+        self.begun += 1
         window = deadline >> _WINDOW
         rows = self._later.get(window)
         if rows is None:
@@ -202,6 +210,7 @@ class Ledger:
                 head = self._next[head]
             self._next[head] = self._next[row]
         del self._row[self._ids[row]]
+        self.over += 1
         self._labels[row] = None
         self._keys[row] = b""
         self._free.append(row)

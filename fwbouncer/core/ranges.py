@@ -64,6 +64,15 @@ class Ranges:
         self._pieces: dict[int, tuple[int, Millis]] = {}  # first address -> last address, deadline
         self._dirty: list[Interval] = []
 
+    def __len__(self) -> int:
+        """Count the pieces."""
+        return len(self._pieces)
+
+    @property
+    def networks(self) -> int:
+        """Count the networks that the pieces are made of."""
+        return len(self._networks)
+
     def put(self, key: AddressKey, deadline: Millis) -> None:
         """Let a network be banned until a deadline; 0 takes it out."""
         interval = span(key, self._family)

@@ -44,6 +44,11 @@ class Wanted:
         """Return the layout that this was made for."""
         return self._layout
 
+    def __len__(self) -> int:
+        """Count the elements; an address that several groups ban counts once."""
+        networks = sum(ranges.networks for ranges in self._ranges.values())
+        return self._ledger.distinct - networks + sum(map(len, self._ranges.values()))
+
     def settle(self) -> dict[SetKey, dict[Element, Millis]]:
         """Follow the ledger; returns every element that may have changed, with the deadline it had (or 0)."""
         changed: dict[SetKey, dict[Element, Millis]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 
 from fwbouncer.config.schema import Config, Nft
@@ -101,15 +101,17 @@ class Nftables:
             self._groups[target.family].setdefault(target.group, set()).add(target.kind)
 
     def counters(self) -> list[Counted]:
-        """Read the named counters of each table."""
+        """Read the named counters of each table, on a socket of its own: a large write doesn't hold this up."""
         found = []
+        reader = NetlinkSocket.open()
         for family, place in self._config.nft.items():
             if place.set_only or not self._standing[family].exists:
                 continue
-            for name, (packets, octets) in standing.counters(self._sock, family, place.table).items():
+            for name, (packets, octets) in standing.counters(reader, family, place.table).items():
                 group = name.removeprefix(f"{place.blacklists}-")
                 if group != name or name == ruleset.PROCESSED:
                     found.append(Counted(group, family, packets, octets))
+        reader.close()
         return found
 
     def fileno(self) -> int | None:
@@ -142,10 +144,9 @@ class Nftables:
             self._groups[family] = {}
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Stop watching. The socket stays open: whoever made it may hand it to another backend."""
         if self._watch:
             self._watch.close()
-        self._sock.close()
 
     def _owns_all(self) -> bool:
         return self._owned and not any(place.set_only for place in self._config.nft.values())
@@ -196,15 +197,16 @@ class Nftables:
         ask = request(Verb.GET_ELEMENT, place.family, head, flags=NLM_F_DUMP, about=f"list set {name}", subject=name)
         held: dict[Element, Millis] = {}
         parts = []
-        for reply in self._sock.dump(ask, tolerant=tolerant):
-            read = elements.read(reply.payload, place.family, tagged=place.set_only)
-            if flags & nft.SET_INTERVAL:
-                parts += read
-            else:
-                now = self._clock()
-                held.update({key: now + left for key, _, left in read})
-                if len(held) > _TOO_MANY and not place.set_only:
-                    return None
+        with closing(NetlinkSocket.open()) as reader:  # closing it ends a dump that is left halfway
+            for reply in reader.dump(ask, tolerant=tolerant):
+                read = elements.read(reply.payload, place.family, tagged=place.set_only)
+                if flags & nft.SET_INTERVAL:
+                    parts += read
+                else:
+                    now = self._clock()
+                    held.update({key: now + left for key, _, left in read})
+                    if len(held) > _TOO_MANY and not place.set_only:
+                        return None
         if flags & nft.SET_INTERVAL:
             now = self._clock()
             held = {key: now + left for key, left in elements.pair(parts, place.family).items()}

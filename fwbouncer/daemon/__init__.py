@@ -1,0 +1,231 @@
+"""The tasks that tie the rooms together; decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fwbouncer.config.schema import Config, Mode
+from fwbouncer.control.server import Control
+from fwbouncer.core.names import Groups
+from fwbouncer.daemon import assembly, report
+from fwbouncer.daemon.keeper import Keeper
+from fwbouncer.daemon.poller import Poller
+from fwbouncer.errors import FwbouncerError, KernelError, LapiRefused
+from fwbouncer.host import logs
+from fwbouncer.host.systemd import Manager
+from fwbouncer.lapi.endpoint import describe
+
+_log = logging.getLogger("fwbouncer")
+
+FINE, FAILED, REFUSED = 0, 1, 3
+# A unit that others wait for must not hold them up for ever when the LAPI is down and nothing is known yet.
+_PATIENCE = 60.0
+
+Reload = Callable[[], Config]
+
+
+def run(config: Config, reload: Reload) -> int:
+    """Run until told to stop; returns the exit code."""
+    try:
+        return asyncio.run(Daemon(config, reload, Manager(os.environ)).run())
+    except LapiRefused as error:
+        for line in str(error).splitlines():
+            _log.critical("process terminated with error: %s", line)
+        return REFUSED
+    except FwbouncerError as error:
+        _log.critical("process terminated with error: %s", error)
+        return FAILED
+
+
+def teardown(config: Config) -> int:
+    """Take out of the kernel what a daemon left that is gone now."""
+    if config.mode is not Mode.DRY_RUN:
+        backend = assembly.backend(config, assembly.Place(None, owned=False))
+        backend.remove()
+    return FINE
+
+
+class Daemon:
+    """One running fwbouncer."""
+
+    def __init__(self, config: Config, reload: Reload, manager: Manager) -> None:
+        self._config = config
+        self._reload = reload
+        self._manager = manager
+        self._groups = Groups()
+        self._since = assembly.clock()
+        self._stop: asyncio.Future[int] | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._leave_kernel = False
+
+    async def run(self) -> int:
+        """Start everything, wait for the end, clean up."""
+        loop = asyncio.get_running_loop()
+        self._stop = loop.create_future()
+        for line in describe(self._config.lapi):
+            _log.info("%s", line)
+        self._where = assembly.place(self._config, self._manager)
+        self._keeper = Keeper(
+            assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock
+        )
+        await self._keeper.begin()
+        self._new_poller()
+        for number, act in (
+            (signal.SIGTERM, self._on_stop),
+            (signal.SIGINT, self._on_stop),
+            (signal.SIGHUP, self._on_reload),
+        ):
+            loop.add_signal_handler(number, act)
+        control = Control(self._config.control_socket, {"status": self._status, "teardown": self._teardown})
+        await control.start()
+        work = [self._keeper.run(), self._keeper.pulse(), self._get_ready(), self._feed_watchdog(), self._expire()]
+        tasks = [self._guard(each) for each in work]
+        self._start_polling()
+        try:
+            return await self._stop
+        finally:
+            self._manager.say("STOPPING=1")
+            await self._end([*tasks, self._polling])
+            await control.stop()
+            await self._clean_up()
+
+    def _guard(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task whose failure is the daemon's."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if self._stop is None or self._stop.done() or task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._leave_kernel = True  # the bans stand while the next of us starts
+            self._stop.set_exception(error)
+
+    def _on_stop(self) -> None:
+        _log.info("Received shutdown signal, exiting gracefully")
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_result(FINE)
+
+    def _on_reload(self) -> None:
+        self._reloading = self._guard(self._take_over_configuration())
+
+    def _new_poller(self) -> None:
+        self._client = assembly.client(self._config, self._groups)
+        self._poller = Poller(
+            self._client, assembly.pacing(self._config), self._keeper.book, self._keeper, assembly.clock
+        )
+
+    def _start_polling(self) -> None:
+        self._polling = self._guard(self._poller.run())
+
+    async def _take_over_configuration(self) -> None:
+        """Read the configuration again. The kernel goes on with what it has until the new one is complete."""
+        self._manager.say("RELOADING=1", f"MONOTONIC_USEC={int(asyncio.get_running_loop().time() * 1e6)}")
+        try:
+            config = self._reload()
+            if config.mode is not self._config.mode:
+                raise KernelError(f"mode {config.mode.value} needs a restart")
+            await self._change_to(config)
+            logs.setup(config.log, os.environ)
+            _log.info("configuration read again", extra=logs.fields("reload"))
+        except FwbouncerError as error:
+            for line in str(error).splitlines():
+                _log.error("configuration not taken over: %s", line)
+        self._manager.say("READY=1")
+
+    async def _change_to(self, config: Config) -> None:
+        before = self._config
+        client = assembly.client(config, self._groups)  # may refuse certificates: then nothing has changed yet
+        backend = assembly.backend(config, self._where)
+        await self._end([self._polling])
+        await self._client.aclose()
+        self._config, self._client = config, client
+        old_poller = self._poller
+        self._poller = Poller(client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock)
+        self._poller.last_answer = old_poller.last_answer
+        (await self._keeper.replace(backend)).close()
+        await self._keeper.step()
+        gone = assembly.left_behind(before, config)
+        if gone is not None:
+            assembly.backend(gone, self._where).remove()
+        self._start_polling()
+
+    async def _get_ready(self) -> None:
+        """Say READY when the first page is in the kernel."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._keeper.settled.wait()
+        except TimeoutError:
+            _log.warning("no word from the LAPI yet; ready all the same, with what the kernel holds")
+        self._manager.say("READY=1", self._summary())
+        await self._keeper.settled.wait()
+        gc.collect()
+        gc.freeze()  # what was loaded first stays: the collector need not look at it again
+        self._manager.say(self._summary())
+
+    async def _feed_watchdog(self) -> None:
+        interval = self._manager.watchdog_interval()
+        while True:
+            await asyncio.sleep(interval or 60.0)
+            self._manager.say("WATCHDOG=1", self._summary()) if interval else self._manager.say(self._summary())
+
+    async def _expire(self) -> None:
+        """Take out what has run out where a set has no timeouts of its own."""
+        book = self._keeper.book
+        while True:
+            due = book.ledger.next_expiry() if book.wanted.layout.timeless else None
+            wait = 1.0 if due is None else min(1.0, max(0.01, (due - assembly.clock()) / 1000))
+            await asyncio.sleep(wait if book.wanted.layout.timeless else 30.0)
+            if due is not None and due <= assembly.clock():
+                book.expire(assembly.clock())
+                self._keeper.wake()
+
+    def _summary(self) -> str:
+        bans = len(self._keeper.book.ledger)
+        if self._poller.error:
+            return f"STATUS={bans} decisions enforced; the LAPI fails: {self._poller.error}"
+        return f"STATUS={bans} decisions enforced"
+
+    async def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+        del request
+        counted = await self._keeper.call(self._keeper.backend.counters)
+        return report.status(
+            self._config,
+            self._keeper,
+            self._poller,
+            counted,
+            owned=self._where.owned,
+            now=assembly.clock(),
+            since=self._since,
+        ).as_dict()
+
+    async def _teardown(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take everything out of the kernel through the socket that owns it, and end."""
+        del request
+        await self._end([self._polling])
+        await self._keeper.remove()
+        self._leave_kernel = True
+        if self._stop is not None and not self._stop.done():
+            asyncio.get_running_loop().call_later(0.1, self._stop.set_result, FINE)
+        return {"removed": True}
+
+    async def _end(self, tasks: list[asyncio.Task[None] | None]) -> None:
+        going = [task for task in tasks if task is not None]
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
+
+    async def _clean_up(self) -> None:
+        """Leave the kernel as our end asks for: an owned table goes or stays with the socket in the store."""
+        await self._client.aclose()
+        if not self._where.owned and not self._leave_kernel:
+            await self._keeper.remove()
+        self._keeper.close()

@@ -1,0 +1,94 @@
+"""Makes the real objects that a configuration asks for."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+
+from fwbouncer.config.schema import Config, Mode
+from fwbouncer.core.book import Book
+from fwbouncer.core.model import Family, Millis
+from fwbouncer.core.names import Groups
+from fwbouncer.core.pacing import Pacing
+from fwbouncer.host.systemd import Manager, kernel_can_own
+from fwbouncer.kernel.backend import Backend
+from fwbouncer.kernel.memory import DryRun
+from fwbouncer.kernel.nftables import Nftables
+from fwbouncer.kernel.socket import NetlinkSocket
+from fwbouncer.lapi.client import Client
+
+
+def clock() -> Millis:
+    """Return the milliseconds since boot; they count on while the machine sleeps, and nobody can set them."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where we write: the socket that lives on in the manager's store, if there is one."""
+
+    sock: NetlinkSocket | None
+    owned: bool
+
+
+def place(config: Config, manager: Manager) -> Place:
+    """Take over the socket that was kept for us, or make one and have it kept."""
+    if config.mode is not Mode.NFTABLES:
+        return Place(None, owned=False)
+    ours_alone = not any(family.set_only for family in config.nft.values())
+    if not (manager.keeps_sockets and kernel_can_own() and ours_alone):
+        return Place(NetlinkSocket.open(), owned=False)
+    sock = manager.kept() or NetlinkSocket.open()
+    manager.keep(sock)
+    return Place(sock, owned=True)
+
+
+def backend(config: Config, where: Place) -> Backend:
+    """Make the backend of the mode."""
+    if config.mode is Mode.NFTABLES:
+        sock = where.sock or NetlinkSocket.open()
+        return Nftables(config, clock, sock, owned=where.owned)
+    if config.mode is Mode.DRY_RUN:
+        return DryRun(clock)
+    from fwbouncer.kernel import xtables_backend  # noqa: PLC0415 - costs time, and few need it
+
+    return xtables_backend.open_backend(config, clock)
+
+
+def left_behind(before: Config, after: Config) -> Config | None:
+    """Return a configuration of just the tables that the new one no longer names; None if there are none."""
+    named = {(family, there.table) for family, there in after.nft.items()}
+    gone = {family: there for family, there in before.nft.items() if (family, there.table) not in named}
+    return replace(before, nft=gone) if gone and before.mode is Mode.NFTABLES else None
+
+
+def book(config: Config) -> Book:
+    """Make an empty book; families whose one set is the administrator's have one group."""
+    return Book(folded=_folded(config))
+
+
+def client(config: Config, groups: Groups) -> Client:
+    """Make the client that asks the LAPI."""
+    return Client(
+        config.lapi,
+        families=config.families,
+        decision_types=config.decision_types,
+        group_of=groups,
+        clock=clock,
+    )
+
+
+def pacing(config: Config) -> Pacing:
+    """Make the timetable of polls."""
+    return Pacing(
+        max(1, int(config.lapi.update_frequency * 1000)), int(config.lapi.resync_interval * 1000), random.random
+    )
+
+
+def _folded(config: Config) -> list[Family]:
+    if config.mode is Mode.IPSET:
+        return list(config.families)
+    return [family for family, there in config.nft.items() if there.set_only]
+
+

@@ -1,0 +1,169 @@
+"""Keeps the kernel as the book wants it: the only task that calls the backend, one call at a time, off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from fwbouncer.core.book import Book
+from fwbouncer.core.model import Change, Holding, Layout
+from fwbouncer.errors import KernelBusy, KernelError
+from fwbouncer.host.logs import fields
+from fwbouncer.kernel.backend import Backend, Clock
+
+_log = logging.getLogger("fwbouncer.kernel")
+T = TypeVar("T")
+
+_SOON, _LATER, _LONGEST = 0.02, 0.5, 30.0  # seconds before a failed write is tried again
+_BURST, _CALM = 3, 1.0  # so many repairs at once, then one in so many seconds: two that fight must not spin
+
+
+class Keeper:
+    """Moves the kernel along with the book, and puts back what others took away."""
+
+    def __init__(self, book: Book, backend: Backend, clock: Clock) -> None:
+        self.book = book
+        self.backend = backend
+        self.settled = asyncio.Event()  # what the first page wants is in the kernel
+        self.repairs = 0
+        self.last_error: str | None = None
+        self.last_write_ms: float | None = None
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="kernel")
+        self._need_dump = True
+        self._found: tuple[Holding, Layout] | None = None
+        self._retry = _SOON
+        self._repaired: list[float] = []
+        self._lock = asyncio.Lock()
+
+    def wake(self) -> None:
+        """Say that there may be something to do."""
+        self._wake.set()
+
+    def distrust(self) -> None:
+        """Say that the kernel may differ from what is believed; it is read before the next write."""
+        self._need_dump = True
+        self.wake()
+
+    async def begin(self) -> None:
+        """Look at the kernel for the first time; what is wrong now is told to whoever started us."""
+        await self.step()
+        self._watch()
+
+    async def run(self) -> None:
+        """Work whenever woken; a failure is tried again, sooner or later by its kind."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.step()
+            except KernelError as error:
+                self._note_failure(error)
+                await asyncio.sleep(self._pause(error))
+                self.distrust()
+            else:
+                self._retry = _SOON
+                self.last_error = None
+
+    async def step(self) -> None:
+        """Bring the kernel to where the book is."""
+        async with self._lock:
+            if self._need_dump:
+                self._need_dump = False  # a disturbance from here on asks for another look
+                holding = await self._call(self.backend.dump)
+                self._found = (holding, self.backend.layout())
+            if not self.book.synced:
+                return
+            if self._found is not None:
+                off = self.book.rebase(*self._found, self._clock())
+                self._found = None
+                _log.debug("the kernel differs in %d elements", off)
+            change = self.book.plan(self._clock())
+            if change or not self.backend.whole():
+                await self._write(change)
+            self.settled.set()
+
+    async def replace(self, backend: Backend) -> Backend:
+        """Go on with another backend; returns the one before, still in place."""
+        async with self._lock:
+            self._unwatch()
+            before, self.backend = self.backend, backend
+            self._watch()
+            self.distrust()
+        return before
+
+    async def remove(self) -> None:
+        """Take everything of ours out of the kernel."""
+        async with self._lock:
+            self._unwatch()
+            await self._call(self.backend.remove)
+
+    def close(self) -> None:
+        """Stop working; the kernel stays as it is."""
+        self._unwatch()
+        self._worker.shutdown(wait=True)
+        self.backend.close()
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Have something read in a thread of its own: it doesn't wait for a large write."""
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def pulse(self) -> None:
+        """Look now and then where the kernel doesn't tell by itself that somebody changed something."""
+        while True:
+            seconds = self.backend.pulse()
+            await asyncio.sleep(seconds or 60.0)
+            if seconds:
+                async with self._lock:
+                    who = await self._call(self.backend.disturbed)
+                self._judge(who)
+
+    async def _write(self, change: Change) -> None:
+        began = self._clock()
+        await self._call(lambda: self.backend.apply(change))
+        self.book.done(change)
+        self.last_write_ms = float(self._clock() - began)
+        if self.backend.fileno() is not None:
+            self._look()  # a large write hides notifications: it says itself whether it missed any
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _watch(self) -> None:
+        descriptor = self.backend.fileno()
+        if descriptor is not None:
+            asyncio.get_running_loop().add_reader(descriptor, self._look)
+
+    def _unwatch(self) -> None:
+        descriptor = self.backend.fileno()
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+
+    def _look(self) -> None:
+        self._judge(self.backend.disturbed())
+
+    def _judge(self, who: str | None) -> None:
+        if who is None:
+            return
+        self.repairs += 1
+        _log.warning("%s changed our rules or sets; putting them right", who, extra=fields("repair", by=who))
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._repaired = [at for at in self._repaired if at > now - _CALM] + [now]
+        if len(self._repaired) <= _BURST:
+            self.distrust()
+        else:
+            loop.call_later(_CALM, self.distrust)
+
+    def _note_failure(self, error: KernelError) -> None:
+        if str(error) != self.last_error:
+            _log.error("the kernel refused a change, trying again: %s", error, extra=fields("kernel_error"))
+        self.last_error = str(error)
+
+    def _pause(self, error: KernelError) -> float:
+        self._retry = min(self._retry * 2, _LONGEST)
+        return self._retry if isinstance(error, KernelBusy) else max(self._retry, _LATER)

@@ -1,0 +1,102 @@
+"""Asks the LAPI again and again, and enters what it says in the book."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+from fwbouncer.core.book import Book, Taken
+from fwbouncer.core.model import Millis, Page
+from fwbouncer.core.pacing import Pacing
+from fwbouncer.daemon.keeper import Keeper
+from fwbouncer.errors import LapiError, LapiRefused
+from fwbouncer.host.logs import fields
+from fwbouncer.kernel.backend import Clock
+from fwbouncer.lapi.client import Client
+
+_log = logging.getLogger("fwbouncer.lapi")
+
+
+class Poller:
+    """The one who keeps the need for a snapshot: at first, after any poll without a page, on a doubt, on the timer."""
+
+    def __init__(self, client: Client, pacing: Pacing, book: Book, keeper: Keeper, clock: Clock) -> None:
+        self.client = client
+        self.pacing = pacing
+        self.last_answer: Millis | None = None
+        self.last_snapshot: Millis | None = None
+        self.next_poll: Millis = clock()
+        self.error: str | None = None
+        self._book = book
+        self._keeper = keeper
+        self._clock = clock
+        self._need_snapshot = True
+        self._doubtful = False
+        self._complaints: Counter[str] = Counter()
+        self._ignored: set[str] = set()
+
+    async def run(self) -> None:
+        """Poll for ever. Raises LapiRefused where the LAPI refuses us before it ever answered."""
+        _log.info("Processing new and deleted decisions . . .")
+        while True:
+            wait = await self._poll()
+            self.next_poll = self._clock() + wait
+            await asyncio.sleep(wait / 1000)
+
+    async def _poll(self) -> Millis:
+        began = self._clock()
+        startup = self._need_snapshot or self.pacing.snapshot_due(began, suspected=self._doubtful)
+        try:
+            page = await self.client.poll(startup)
+        except LapiRefused:
+            if self.last_answer is None:
+                raise
+            return self._failed("the LAPI refuses our key now; the bans stay as they are")
+        except LapiError as error:
+            return self._failed(str(error))
+        now = self._clock()
+        if self.error is not None:
+            _log.info("the LAPI answers again", extra=fields("outage_over"))
+        self.error = None
+        self.last_answer = now
+        taken = self._book.take(page, now)
+        self._need_snapshot = taken.missing > 0
+        self._doubtful = taken.doubtful or (self._doubtful and not page.startup)
+        if page.startup:
+            self.last_snapshot = now
+            self.pacing.snapshot_taken(now, now - began)
+            if began > 0 and self._keeper.settled.is_set():
+                self._keeper.distrust()  # the hour to compare the kernel, too
+        self._tell(page, taken)
+        self._keeper.wake()
+        return self.pacing.succeeded(now)
+
+    def _failed(self, words: str) -> Millis:
+        self._need_snapshot = True
+        if words != self.error:
+            for line in words.splitlines():
+                _log.error("%s", line, extra=fields("outage"))
+        self.error = words
+        return self.pacing.failed(self._clock())
+
+    def _tell(self, page: Page, taken: Taken) -> None:
+        for count, word in ((taken.ended, "deleted"), (taken.added, "added")):
+            if count:
+                noun = "decision" if count == 1 else "decisions"
+                _log.info("%d %s %s", count, noun, word, extra=fields(word, count=count))
+        if taken.missing:
+            _log.warning(
+                "the LAPI's list has become much shorter: %d bans stay until it says so twice",
+                taken.missing,
+                extra=fields("shrunk", missing=taken.missing),
+            )
+        if page.rejects and page.rejects != self._complaints:
+            self._complaints = page.rejects
+            reasons = ", ".join(f"{count} for: {reason}" for reason, count in page.rejects.most_common())
+            _log.warning("%d decisions refused (%s)", page.rejects.total(), reasons, extra=fields("reject"))
+            for example in page.examples:
+                _log.warning("refused: %s", example, extra=fields("reject"))
+        for reason in page.ignored.keys() - self._ignored:
+            self._ignored.add(reason)
+            _log.info("decisions skipped, not for this bouncer: %s", reason)

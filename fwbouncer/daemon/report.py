@@ -1,0 +1,78 @@
+"""Puts together what the daemon says about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from fwbouncer import __version__
+from fwbouncer.config.schema import Config
+from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, Status, Traffic
+from fwbouncer.core.model import Family, Millis
+from fwbouncer.daemon.keeper import Keeper
+from fwbouncer.daemon.poller import Poller
+from fwbouncer.kernel.backend import Counted
+from fwbouncer.kernel.ruleset import PROCESSED
+
+
+def status(  # noqa: PLR0913 - every part of the daemon has its say
+    config: Config, keeper: Keeper, poller: Poller, counted: Iterable[Counted], *, owned: bool, now: Millis, since: Millis
+) -> Status:
+    """Gather the answer to the command status."""
+    dropped, processed = _traffic(counted)
+    return Status(
+        version=__version__,
+        pid=os.getpid(),
+        mode=config.mode.value,
+        owned=owned,
+        since=(now - since) / 1000,
+        lapi=_lapi(poller, now),
+        decisions=_decisions(keeper),
+        kernel=KernelStatus(
+            elements=len(keeper.book.wanted),
+            pending=len(keeper.book.delta),
+            last_error=keeper.last_error,
+            repairs=keeper.repairs,
+            last_write_ms=keeper.last_write_ms,
+        ),
+        rejects=dict(keeper.book.rejects),
+        ignored=dict(keeper.book.ignored),
+        dropped=dropped,
+        processed=processed,
+        warnings=config.warnings,
+    )
+
+
+def _lapi(poller: Poller, now: Millis) -> LapiStatus:
+    def ago(then: Millis | None) -> float | None:
+        return None if then is None else (now - then) / 1000
+
+    return LapiStatus(
+        url=poller.client.url,
+        last_answer_ago=ago(poller.last_answer),
+        failing_since=ago(poller.pacing.failing_since),
+        error=poller.error,
+        next_poll_in=max(0.0, (poller.next_poll - now) / 1000),
+        snapshot_age=ago(poller.last_snapshot),
+    )
+
+
+def _decisions(keeper: Keeper) -> DecisionStatus:
+    origins, lengths = keeper.book.ledger.census()
+    four, six = Family.V4.size, Family.V6.size
+    return DecisionStatus(
+        total=len(keeper.book.ledger),
+        by_origin=dict(origins),
+        by_family={"IPv4": lengths[four] + lengths[four + 1], "IPv6": lengths[six] + lengths[six + 1]},
+        hosts=lengths[four] + lengths[six],
+        ranges=lengths[four + 1] + lengths[six + 1],
+    )
+
+
+def _traffic(counted: Iterable[Counted]) -> tuple[dict[str, Traffic], Traffic]:
+    sums: dict[str, tuple[int, int]] = {}
+    for one in counted:
+        packets, octets = sums.get(one.group, (0, 0))
+        sums[one.group] = (packets + one.packets, octets + one.bytes)
+    processed = Traffic(*sums.pop(PROCESSED, (0, 0)))
+    return {group: Traffic(*both) for group, both in sums.items()}, processed

@@ -1,0 +1,83 @@
+"""The service manager: says how we are, and keeps the netlink socket for us while we are gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+import sdnotify
+
+from fwbouncer.kernel.socket import NETLINK_NETFILTER, NetlinkSocket
+
+FD_NAME = "fwbouncer-nft"
+_FIRST_FD = 3
+_OWNER_SINCE = (5, 12)  # the Linux that brought NFT_TABLE_F_OWNER
+
+
+class Manager:
+    """systemd, or nobody: without NOTIFY_SOCKET every call does nothing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._notifier = sdnotify.SystemdNotifier() if self._address else None
+
+    @property
+    def present(self) -> bool:
+        """Whether somebody listens."""
+        return self._notifier is not None
+
+    @property
+    def keeps_sockets(self) -> bool:
+        """Whether a socket given to it outlives us. FDSTORE tells how many it takes, from systemd 254 on."""
+        return self.present and self._environ.get("FDSTORE", "1") != "0"
+
+    def watchdog_interval(self) -> float | None:
+        """Return how many seconds may pass between two pings, halved for safety; None for no watchdog."""
+        microseconds = self._environ.get("WATCHDOG_USEC", "")
+        ours = self._environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        if not self.present or not ours or not microseconds.isascii() or not microseconds.isdigit():
+            return None
+        return int(microseconds) / 2_000_000 or None
+
+    def say(self, *lines: str) -> None:
+        """Send lines such as READY=1; a text in one is cut to one line."""
+        if self._notifier is not None:
+            self._notifier.notify("\n".join(line.replace("\n", " ") for line in lines))
+
+    def keep(self, sock: NetlinkSocket) -> None:
+        """Hand over a copy of the socket.
+
+        FDPOLL=0 because the manager would close a socket on which an error is pending, and an overrun is one.
+        """
+        if not self.keeps_sockets:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        message = f"FDSTORE=1\nFDNAME={FD_NAME}\nFDPOLL=0".encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.connect(address)
+            socket.send_fds(out, [message], [sock.fileno()])
+
+    def kept(self) -> NetlinkSocket | None:
+        """Return the socket that was kept for us, if there is one; others that came along are closed."""
+        if self._environ.get("LISTEN_PID") != str(os.getpid()):
+            return None
+        count = self._environ.get("LISTEN_FDS", "0")
+        names = self._environ.get("LISTEN_FDNAMES", "").split(":")
+        found: NetlinkSocket | None = None
+        for at in range(int(count) if count.isascii() and count.isdigit() else 0):
+            raw = socket.socket(fileno=_FIRST_FD + at)
+            os.set_inheritable(raw.fileno(), False)
+            ours = names[at : at + 1] == [FD_NAME] and raw.family == socket.AF_NETLINK
+            if ours and raw.proto == NETLINK_NETFILTER and found is None:
+                found = NetlinkSocket(raw)
+            else:
+                raw.close()
+        return found
+
+
+def kernel_can_own() -> bool:
+    """Tell whether this kernel knows tables that belong to a socket."""
+    parts = os.uname().release.split(".")[:2]
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts) >= _OWNER_SINCE
