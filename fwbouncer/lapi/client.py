@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from fwbouncer.errors import ConfigError, LapiBadAnswer, LapiError
+from fwbouncer.errors import ConfigError, LapiBadAnswer, LapiError, LapiUnreachable
 from fwbouncer.lapi import trouble
+from fwbouncer.lapi.deadline import Deadline
 from fwbouncer.lapi.decode import Decoder
 from fwbouncer.lapi.endpoint import auth_headers, endpoint, open_transport, query
 from fwbouncer.lapi.failover import Failover
@@ -146,7 +147,9 @@ class Client:
         """Make one request; whatever breaks is raised as LapiError and costs the connection."""
         complete = False
         try:
-            page = await self._exchange(at, attempt, startup=startup)
+            silence = self._patience if startup else self._limits.delta
+            deadline = Deadline(self._limits.connect + silence)
+            page = await deadline.run(self._exchange(at, attempt, deadline, startup=startup))
             complete = True
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             if startup and not attempt.answered and isinstance(error, TimeoutError | httpx.ReadTimeout):
@@ -159,7 +162,7 @@ class Client:
                 await self._discard(at)
         return page
 
-    async def _exchange(self, at: Endpoint, attempt: _Attempt, *, startup: bool) -> Page:
+    async def _exchange(self, at: Endpoint, attempt: _Attempt, deadline: Deadline, *, startup: bool) -> Page:
         limits = self._limits
         silence = self._patience if startup else limits.delta
         timeout = httpx.Timeout(silence, connect=limits.connect, write=limits.delta, pool=limits.connect)
@@ -170,16 +173,15 @@ class Client:
             headers=self._headers | at.headers(),
             extensions={"timeout": timeout.as_dict(), "trace": attempt.trace},
         )
-        async with asyncio.timeout(limits.connect + silence) as deadline:
-            response = await self._transport(at).handle_async_request(request)
-            attempt.answered = True
-            deadline.reschedule(asyncio.get_running_loop().time() + limits.body)
-            async with aclosing(response):
-                await self._check(at, response)
-                try:
-                    return await self._read(response, deadline, startup=startup)
-                except LapiBadAnswer as error:
-                    raise LapiBadAnswer(f"{at.name}: {error}") from error
+        response = await self._transport(at).handle_async_request(request)
+        attempt.answered = True
+        deadline.move(limits.body)
+        async with aclosing(response):
+            await self._check(at, response)
+            try:
+                return await self._read(response, deadline, startup=startup)
+            except LapiBadAnswer as error:
+                raise LapiBadAnswer(f"{at.name}: {error}") from error
 
     async def _check(self, at: Endpoint, response: httpx.Response) -> None:
         """Let pass nothing but a page."""
@@ -198,7 +200,7 @@ class Client:
         if encoding != "identity":  # a LAPI never compresses
             raise trouble.odd_status(at, status, None, b"content-encoding " + encoding.encode())
 
-    async def _read(self, response: httpx.Response, deadline: asyncio.Timeout, *, startup: bool) -> Page:
+    async def _read(self, response: httpx.Response, deadline: Deadline, *, startup: bool) -> Page:
         limits = self._limits
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > limits.size:
@@ -213,7 +215,7 @@ class Client:
                 builder.now = self._clock()
                 parser.feed(chunk)
                 size += len(chunk)
-                deadline.reschedule(began + limits.body + size / limits.pace)
+                deadline.move(began + limits.body + size / limits.pace - now())
                 if size - rested >= SLICE:
                     rested = size
                     await asyncio.sleep(0)
@@ -225,7 +227,7 @@ class Client:
             try:
                 self._open[at] = self._transports(at, self._config)  # reads renewed certificates, too
             except ConfigError as error:
-                raise OSError(0, str(error)) from error
+                raise LapiUnreachable(f"{at.name}: {error}") from error
         return self._open[at]
 
     async def _discard(self, at: Endpoint) -> None:

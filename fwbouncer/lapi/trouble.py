@@ -25,6 +25,7 @@ _CERTIFICATE_TROUBLE = {
     20: _UNKNOWN_AUTHORITY,
     21: _UNKNOWN_AUTHORITY,
     62: "certificate is not valid for this host name",
+    64: "certificate is not valid for this host name",
 }
 
 
