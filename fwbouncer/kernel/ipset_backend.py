@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from fwbouncer.config.schema import Config
 from fwbouncer.core.model import ONE_GROUP, Change, Family, Holding, Kind, Layout, SetChange, SetKey
 from fwbouncer.errors import ConfigError, KernelError, NoSuchObject
-from fwbouncer.kernel import ipset, iptables
+from fwbouncer.kernel import iptables
 from fwbouncer.kernel.backend import Clock, Counted
-from fwbouncer.kernel.ipset import Header
+from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT
 from fwbouncer.kernel.ipset_socket import IpsetSocket
 from fwbouncer.kernel.ipset_store import SetStore, growable
 from fwbouncer.kernel.xtables import Xtables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fwbouncer.config.schema import Config
+    from fwbouncer.kernel.ipset_list import Header
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ class IpsetBackend:
 
     @classmethod
     def open(
-        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = ipset.MAX_TIMEOUT
+        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = MAX_TIMEOUT
     ) -> IpsetBackend:
         """Find the kernel, and iptables for the counters, which can be missing."""
         rules: dict[Family, Xtables] = {}

@@ -1,11 +1,14 @@
-"""Notices that somebody emptied, filled or removed an ipset: ipset tells nobody, but a set's size is cheap to ask for."""
+"""Notices that somebody emptied or filled an ipset: ipset tells nobody, but a set's size is cheap to ask for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Millis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SHIFT = 12  # ends are counted in windows of some four seconds
 # Kernel timeouts are whole seconds, and listing takes a moment: an element may go one window early or late.
@@ -13,7 +16,7 @@ _SLACK = 1
 
 
 class Census:
-    """How many elements a set must still have. Only timeouts make it smaller between two of our own changes."""
+    """How many elements a set must still have: between two changes of ours only timeouts make it smaller."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -29,7 +32,7 @@ class Census:
     def expect(self, deadlines: Iterable[Millis]) -> None:
         """Note when elements that were just written end.
 
-        What they replaced stays noted: it makes the census less strict for the moment of its end, never wrong.
+        What they replaced stays noted: that makes the census less strict when it would have ended, never wrong.
         """
         self._ends.update(deadline >> _SHIFT for deadline in deadlines if deadline < FOREVER)
 

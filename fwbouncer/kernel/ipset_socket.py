@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted, SetFull
-from fwbouncer.kernel import ipset, wire
-from fwbouncer.kernel.ipset import Header
+from fwbouncer.kernel import ipset, ipset_list, wire
+from fwbouncer.kernel.ipset_numbers import HASH_FULL, IN_USE, Command, describe
 from fwbouncer.kernel.socket import NetlinkSocket
-from fwbouncer.kernel.wire import Message, Reply
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fwbouncer.kernel.ipset_list import Header
+    from fwbouncer.kernel.wire import Message, Reply
+
+_CAPPED = 0x100  # NLM_F_CAPPED: the request is not returned, because the error isn't one entry's
 _AT_ONCE = 32  # messages in one datagram: 2 MB at most
 
 
@@ -40,21 +44,26 @@ class Ipsets(Protocol):
     def run(self, message: Message) -> None:
         """Carry out one command."""
 
-    def bulk(self, command: int, name: str, packed: Sequence[bytes]) -> list[Refused]:
+    def bulk(self, command: Command, name: str, packed: Sequence[bytes]) -> list[Refused]:
         """Add or delete entries; returns those that the kernel refused, all others are done."""
 
 
 class IpsetSocket(NetlinkSocket):
     """The kernel's sets in the network namespace that the socket was opened in."""
 
+    @classmethod
+    def open(cls) -> IpsetSocket:
+        """Make a new socket in the current network namespace."""
+        return cast("IpsetSocket", super().open())
+
     def names(self) -> list[str]:
         """Return the names of all sets there are."""
-        return [ipset.name_of(reply.payload) for reply in self._listed(ipset.list_names())]
+        return [ipset_list.name_of(reply.payload) for reply in self._listed(ipset.list_names())]
 
     def header(self, name: str) -> Header:
         """Read a set's header."""
         for reply in self._listed(ipset.list_header(name)):
-            found = ipset.header(reply.payload)
+            found = ipset_list.header(reply.payload)
             if found is not None and found.name == name:
                 return found
         raise NoSuchObject(f"ipset {name} doesn't exist")
@@ -63,7 +72,7 @@ class IpsetSocket(NetlinkSocket):
         """Read a set's elements, each as the attributes that it consists of."""
         # To the end before the first is used: while a list is open, the set can't be swapped or destroyed.
         for reply in self._listed(ipset.list_elements(name)):
-            yield from ipset.raw_elements(reply.payload)
+            yield from ipset_list.elements(reply.payload)
 
     def run(self, message: Message) -> None:
         """Carry out one command."""
@@ -71,7 +80,7 @@ class IpsetSocket(NetlinkSocket):
             if error is not None:
                 raise _refusal(error, message)
 
-    def bulk(self, command: int, name: str, packed: Sequence[bytes]) -> list[Refused]:
+    def bulk(self, command: Command, name: str, packed: Sequence[bytes]) -> list[Refused]:
         """Add or delete entries; returns those that the kernel refused, all others are done."""
         refused: list[Refused] = []
         spans = [(at, min(at + ipset.CHUNK, len(packed))) for at in range(0, len(packed), ipset.CHUNK)]
@@ -81,10 +90,10 @@ class IpsetSocket(NetlinkSocket):
             for message, (_, end), error in zip(messages, now, self._exchange(messages), strict=True):
                 if error is None:
                     continue
-                if error.line is None or error.number in (ipset.ERR_HASH_FULL, errno.ENOMEM):
+                if error.line is None or error.number in (HASH_FULL, errno.ENOMEM):
                     raise _refusal(error, message)
                 # The kernel stopped at this entry: those before it are in, those behind it are still to do.
-                refused.append(Refused(error.line, _describe(error.number)))
+                refused.append(Refused(error.line, describe(error.number)))
                 if error.line + 1 < end:
                     spans.append((error.line + 1, end))
         return refused
@@ -92,8 +101,6 @@ class IpsetSocket(NetlinkSocket):
     def _listed(self, message: Message) -> list[Reply]:
         try:
             return list(self.dump(message))
-        except KernelBusy:
-            raise
         except NoSuchObject as error:
             raise NoSuchObject(f"ipset {message.subject} doesn't exist") from error
 
@@ -107,9 +114,8 @@ class IpsetSocket(NetlinkSocket):
         for reply in self._pending():
             if reply.kind == wire.NLMSG_ERROR:
                 number = wire.acknowledgement(reply).error
-                said[reply.sequence - first] = (
-                    _Error(number, ipset.failed_line(reply.payload[4:])) if number else None
-                )
+                line = None if reply.flags & _CAPPED else ipset.failed_line(reply.payload[4:])
+                said[reply.sequence - first] = _Error(number, line) if number else None
         if any(index not in said for index in range(len(messages))):
             raise KernelBusy(f"no acknowledgement from the kernel: {messages[0].about}")
         return [said[index] for index in range(len(messages))]
@@ -121,18 +127,14 @@ class _Error:
     line: int | None  # of a bulk message: the entry that the kernel stopped at
 
 
-def _describe(number: int) -> str:
-    return ipset.words(number) or os.strerror(number)
-
-
 def _refusal(error: _Error, message: Message) -> KernelError:
-    if error.number == ipset.ERR_HASH_FULL:
+    if error.number == HASH_FULL:
         return SetFull(message.subject)
-    text = f"{message.about}: {_describe(error.number)}"
+    text = f"{message.about}: {describe(error.number)}"
     if error.number == errno.EPERM:
         return NotPermitted(text)
     if error.number == errno.ENOENT:
         return NoSuchObject(text)
-    if error.number in (errno.ENOMEM, errno.EBUSY, errno.EAGAIN, errno.EINTR, ipset.ERR_BUSY):
+    if error.number in (errno.ENOMEM, errno.EBUSY, errno.EAGAIN, errno.EINTR, IN_USE):
         return KernelBusy(text)
     return KernelError(text)

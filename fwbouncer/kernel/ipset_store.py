@@ -1,19 +1,24 @@
-"""What is in the sets: filled in bulk, grown when full, their longest bans renewed before the kernel forgets them."""
+"""What is in the ipsets: filled in bulk, grown when full, the longest bans renewed before the kernel ends them."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, AddressKey, Element, Millis, SetChange, is_range
 from fwbouncer.errors import KernelError, NoSuchObject, SetFull
-from fwbouncer.kernel import ipset
-from fwbouncer.kernel.backend import Clock
-from fwbouncer.kernel.ipset import Header
+from fwbouncer.kernel import ipset, ipset_list
 from fwbouncer.kernel.ipset_census import Census
-from fwbouncer.kernel.ipset_socket import Ipsets, Refused
+from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT, Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fwbouncer.kernel.backend import Clock
+    from fwbouncer.kernel.ipset_list import Header
+    from fwbouncer.kernel.ipset_socket import Ipsets, Refused
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +27,7 @@ _NAMED = 3  # refused entries are named in the log, the others only counted
 
 
 def temporary_name(name: str) -> str:
-    """Name the set that a set is grown through; always the same one, so that a crash leaves nothing unknown."""
+    """Name the set that a set is grown through; by one name always, so that a crash leaves nothing unknown."""
     return f"fwbouncer-{zlib.crc32(name.encode()):08x}"
 
 
@@ -42,7 +47,7 @@ def growable(header: Header) -> bool:
 class SetStore:
     """The contents of named sets. `longest` is the longest timeout, in seconds, that an element is given."""
 
-    def __init__(self, sets: Ipsets, clock: Clock, longest: int = ipset.MAX_TIMEOUT) -> None:
+    def __init__(self, sets: Ipsets, clock: Clock, longest: int = MAX_TIMEOUT) -> None:
         self._sets = sets
         self._clock = clock
         self._longest = longest
@@ -53,14 +58,14 @@ class SetStore:
         self._renewing: dict[str, list[Element]] = {}
 
     def read(self, name: str, *, keep_permanent: bool = False) -> dict[Element, Millis]:
-        """List a set. With `keep_permanent`, what never ends in a set with timeouts is the administrator's own."""
+        """List a set. With `keep_permanent`, what never ends is the administrator's own and left out."""
         now = self._clock()
         found: dict[Element, Millis] = {}
         ends: list[Millis] = []
         capped = self._long.get(name, {})
         enough = now + self._longest * 250
         for body in self._sets.elements(name):
-            held = ipset.held(body)
+            held = ipset_list.held(body)
             if held is None or held.nomatch or (keep_permanent and held.timeout == 0):
                 continue
             end = now + held.timeout * 1000 if held.timeout else FOREVER
@@ -71,7 +76,7 @@ class SetStore:
         return found
 
     def write(self, name: str, change: SetChange) -> None:
-        """Carry out a change; entries that the kernel refuses are logged and left out. New bans go in first."""
+        """Carry out a change, new bans first; entries that the kernel refuses are logged and left out."""
         header = self._sets.header(name)
         if header.elements + len(change.add) > header.maxelem and growable(header):
             header = self._grow(header, header.elements + len(change.add))
@@ -115,7 +120,7 @@ class SetStore:
     def forget(self, name: str) -> None:
         """Drop what is known about a set that is no longer ours."""
         for known in (self._census, self._long, self._counting, self._renewing):
-            known.pop(name, None)  # type: ignore[attr-defined]
+            known.pop(name, None)
 
     def _put_in(self, name: str, header: Header, pairs: list[tuple[Element, Millis]]) -> None:
         if header.type != "hash:net":
@@ -128,10 +133,10 @@ class SetStore:
             return
         packed = list(self._packed(name, pairs, timeouts=header.timeouts))
         try:
-            refused = self._sets.bulk(ipset.ADD, name, packed)
+            refused = self._sets.bulk(Command.ADD, name, packed)
         except SetFull:
             self._grow(header, header.elements + len(pairs))
-            refused = self._sets.bulk(ipset.ADD, name, packed)
+            refused = self._sets.bulk(Command.ADD, name, packed)
         self._complain(name, _named(refused, pairs))
 
     def _packed(
@@ -159,7 +164,7 @@ class SetStore:
             self._counting.setdefault(name, now)
         elif name in self._counting:
             for known in (self._long, self._counting, self._renewing):
-                known.pop(name, None)  # type: ignore[attr-defined]
+                known.pop(name, None)
 
     def _take_out(self, name: str, elements: list[Element]) -> None:
         if not elements:
@@ -168,7 +173,7 @@ class SetStore:
         if capped:
             for element in elements:
                 capped.pop(element, None)
-        refused = self._sets.bulk(ipset.DELETE, name, [ipset.pack(element, None) for element in elements])
+        refused = self._sets.bulk(Command.DELETE, name, [ipset.pack(element, None) for element in elements])
         self._complain(name, [(elements[r.index], r.why) for r in refused])
 
     def _grow(self, header: Header, needed: int) -> Header:
@@ -180,7 +185,9 @@ class SetStore:
         self._sets.run(ipset.destroy(temporary))
         self._sets.run(ipset.create_like(temporary, header, larger))
         try:
-            self._sets.bulk(ipset.ADD, temporary, [ipset.copied(body) for body in self._sets.elements(name)])
+            self._sets.bulk(
+                Command.ADD, temporary, [ipset_list.copied(body) for body in self._sets.elements(name)]
+            )
             self._sets.run(ipset.swap(name, temporary))
         finally:
             self._sets.run(ipset.destroy(temporary))

@@ -1,8 +1,8 @@
-"""iptables' rules as data: what iptables-save shows, what must stand there, the lines that turn one into the other.
+"""The rules of iptables as data: what iptables-save shows, what must stand there, how to get from one to the other.
 
 Runs nothing. The filter table of one family looks like this, an arrow being a rule's target:
 
-    INPUT, FORWARD, DOCKER-USER …   the first rule of each chain that the configuration names → CROWDSEC_CHAIN
+    INPUT, DOCKER-USER …            the first rule of each chain in the configuration → CROWDSEC_CHAIN
     CROWDSEC_CHAIN                  answers to connections from here → RETURN; then a rule for each set → verdict
     CROWDSEC_LOG                    where denials are logged: LOG, so many a second; then the verdict
     CROWDSEC_DENY                   where the verdict takes more than one rule
@@ -11,9 +11,12 @@ Runs nothing. The filter table of one family looks like this, an arrow being a r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHAIN = "CROWDSEC_CHAIN"
 LOG_CHAIN = "CROWDSEC_LOG"
@@ -105,7 +108,7 @@ def _quoted(word: str) -> str:
 
 
 def set_rule(name: str, target: str, group: str | None) -> Rule:
-    """Make the rule that sends a set's addresses to their verdict; `group` goes into the comment, if there is one."""
+    """Make the rule that sends a set's addresses to their verdict, with `group`, if any, in its comment."""
     comment = () if group is None else ("-m", "comment", "--comment", _COMMENT + group)
     return ("-m", "set", "--match-set", name, "src", *comment, "-j", target)
 
@@ -136,7 +139,7 @@ def faults(table: Table, wanted: Skeleton) -> list[str]:
 
 
 def mending(table: Table, wanted: Skeleton) -> list[str]:
-    """Return the lines for iptables-restore that make the table right; none where it is. Counters are kept."""
+    """Return the lines for iptables-restore that make the table right, counters kept; none where it is."""
     if not faults(table, wanted):
         return []
     rewritten = {
@@ -179,18 +182,18 @@ def _jumps(name: str, chain: Chain, *, wanted: bool) -> Iterator[str]:
     for _ in at:
         yield f"-D {name} {join(JUMP)}"
     if wanted:
-        packets, size = (sum(chain.lines[i][column] for i in at) for column in (1, 2))
+        packets, size = sum(chain.lines[i].packets for i in at), sum(chain.lines[i].bytes for i in at)
         yield f"[{packets}:{size}] -I {name} 1 {join(JUMP)}"
 
 
 def _dropped(table: Table, chains: list[str]) -> Iterator[str]:
-    """Empty chains of ours and remove those that nobody else's rule leads to: that rule isn't ours to take away."""
+    """Empty chains of ours, and remove those that no rule of somebody else's leads to."""
     leading = {
         target
         for name, chain in table.items()
         for rule in chain.rules()
         if name not in OURS and rule != JUMP
-        for flag, target in zip(rule, rule[1:], strict=False)
+        for flag, target in pairwise(rule)
         if flag in ("-j", "-g")
     }
     yield from (f"-F {name}" for name in chains)

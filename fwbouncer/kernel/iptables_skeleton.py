@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Deny, Replies
 from fwbouncer.core.model import Family
 from fwbouncer.kernel.iptables import CHAIN, DENY_CHAIN, LOG_CHAIN, REPLIES, Rule, Skeleton, set_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Written as iptables-save shows it, so that what was written is recognised.
 _LIMIT: Rule = ("-m", "limit", "--limit", "10/sec", "--limit-burst", "20")
@@ -20,15 +23,16 @@ def skeleton(config: Config, family: Family, sets: Iterable[tuple[str, str]]) ->
     rules = [set_rule(name, target, group if comments else None) for name, group in sets]
     if config.replies is Replies.PASS:
         rules.insert(0, REPLIES)
-    return Skeleton({CHAIN: tuple(rules), **helpers}, _jumps(config, family))
+    return Skeleton({CHAIN: tuple(rules), **helpers}, jumps(config, family))
 
 
 def tried(config: Config, family: Family) -> Skeleton:
-    """Return rules with every extension that the configuration asks for, to find out whether it is installed."""
+    """Return rules with every extension that the verdict takes, to find out whether they are installed."""
     return Skeleton(_target(config.deny, family)[1], ())
 
 
-def _jumps(config: Config, family: Family) -> tuple[str, ...]:
+def jumps(config: Config, family: Family) -> tuple[str, ...]:
+    """Return the chains that are to jump to ours, where they exist."""
     return config.iptables.v4_chains if family is Family.V4 else config.iptables.v6_chains
 
 

@@ -1,18 +1,21 @@
-"""The iptables programs of one family: reads the filter table, changes it in one call, notices that it changed."""
+"""One family's iptables programs: read the filter table, change it in one call, notice that it changed."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fwbouncer.core.model import Family
 from fwbouncer.errors import ConfigError, KernelBusy, KernelError
 from fwbouncer.kernel import iptables
-from fwbouncer.kernel.iptables import Table
 from fwbouncer.kernel.xtables_mark import LegacyMark, NftMark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fwbouncer.kernel.iptables import Table
 
 log = logging.getLogger(__name__)
 

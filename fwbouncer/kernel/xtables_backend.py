@@ -2,56 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from typing import TYPE_CHECKING
 
-from fwbouncer.config.schema import Config
 from fwbouncer.core.model import Change, Family, Holding, Layout, SetChange, SetKey
 from fwbouncer.errors import ConfigError, KernelError
-from fwbouncer.kernel import ipset, iptables
-from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel import iptables
+from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT
 from fwbouncer.kernel.ipset_socket import IpsetSocket
 from fwbouncer.kernel.ipset_store import SetStore
 from fwbouncer.kernel.iptables_skeleton import tried
 from fwbouncer.kernel.xtables import Xtables
-from fwbouncer.kernel.xtables_side import Side
+from fwbouncer.kernel.xtables_side import Means, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fwbouncer.config.schema import Config
+    from fwbouncer.kernel.backend import Clock, Counted
+
+log = logging.getLogger(__name__)
 
 # Seconds between two looks; each costs about a tenth of a millisecond, and one more for 100,000 bans.
 PULSE = 0.75
 
 
+class _EverySet(frozenset[SetKey]):
+    """All sets, those to come included."""
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, SetKey)
+
+
 class IptablesBackend:
     """One kernel, one writer. What it needs is put together by `open`."""
 
-    def __init__(self, sides: Mapping[Family, Side], sets: IpsetSocket, store: SetStore) -> None:
-        self._sides = dict(sides)
+    def __init__(
+        self, config: Config, clock: Clock, sets: IpsetSocket, rules: Mapping[Family, Xtables], longest: int
+    ) -> None:
+        self._config = config
         self._sets = sets
-        self._store = store
+        self._rules = dict(rules)
+        self._store = SetStore(sets, clock, longest)
+        self._sides = {f: Side(config, f, Means(xtables, sets, self._store)) for f, xtables in rules.items()}
         self._dumped = False
-        self._opened: list[Xtables] = []
 
     @classmethod
     def open(
-        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = ipset.MAX_TIMEOUT
+        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = MAX_TIMEOUT
     ) -> IptablesBackend:
         """Find the programs and the kernel. Raises ConfigError where a program or an extension is missing.
 
         `variant` is "legacy" or "nft" to insist on one kind of iptables; `longest` is the longest timeout given.
         """
-        rules = {family: Xtables(family, variant) for family in config.families}
-        for family, filter_ in rules.items():
-            lacking = filter_.accepts(iptables.mending({}, tried(config, family)))
-            if lacking is not None:
-                raise ConfigError(f"deny_action: {config.deny.action.value} can't be used here: {lacking}")
-        sets = IpsetSocket.open()
-        store = SetStore(sets, clock, longest)
-        sides = {family: Side(config, family, filter_, sets, store) for family, filter_ in rules.items()}
-        backend = cls(sides, sets, store)
-        backend._opened += rules.values()
-        return backend
+        log.info("using '%s' as deny_action", config.deny.action.value)
+        rules: dict[Family, Xtables] = {}
+        try:
+            for family in config.families:
+                rules[family] = Xtables(family, variant)
+                _try(rules[family], config, family)
+            return cls(config, clock, IpsetSocket.open(), rules, longest)
+        except BaseException:
+            for xtables in rules.values():
+                xtables.close()
+            raise
 
     def layout(self) -> Layout:
         """Say which sets there are without timeouts; networks stay as they are."""
-        timeless = [key for side in self._sides.values() for key in side.layout().timeless]
+        if not self._config.iptables.ipset_timeouts:
+            return Layout(flatten=False, timeless=_EverySet())
+        timeless = [key for side in self._sides.values() for key in side.timeless()]
         return Layout(flatten=False, timeless=frozenset(timeless))
 
     def dump(self) -> Holding:
@@ -72,7 +92,9 @@ class IptablesBackend:
             self.dump()
         parts: dict[Family, dict[str, SetChange]] = {family: {} for family in self._sides}
         for key, part in change.items():
-            parts[_known(key, self._sides)][key.group] = part
+            if key.family not in parts:
+                raise KernelError(f"IPv{key.family.value} is disabled, but a change is meant for it")
+            parts[key.family][key.group] = part
         for family, side in self._sides.items():
             side.apply(parts[family])
 
@@ -108,11 +130,12 @@ class IptablesBackend:
     def close(self) -> None:
         """Let go of the kernel without changing it."""
         self._sets.close()
-        for opened in self._opened:
-            opened.close()
+        for xtables in self._rules.values():
+            xtables.close()
 
 
-def _known(key: SetKey, sides: Mapping[Family, Side]) -> Family:
-    if key.family not in sides:
-        raise KernelError(f"IPv{key.family.value} is disabled, but a change is meant for it")
-    return key.family
+def _try(xtables: Xtables, config: Config, family: Family) -> None:
+    lacking = xtables.accepts(iptables.mending({}, tried(config, family)))
+    if lacking is not None:
+        action = config.deny.action.value
+        raise ConfigError(f"deny_action {action} needs an extension of iptables that is missing: {lacking}")

@@ -1,54 +1,57 @@
-"""One family in iptables mode: which set holds which group, and the rules and sets that go with that.
-
-A set's name is only a number; which group it holds stands in the comment of its rule, and is remembered while we run.
-A set that can't be told, or is of the wrong make, becomes a group of its own, named as it is: it keeps blocking until
-the daemon, which wants nothing of such a group, has put everything into other sets and taken it out of this one.
-"""
+"""One family in iptables mode: its sets, its rules, and the order in which they change together."""
 
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fwbouncer.config.schema import Config
-from fwbouncer.core.model import Family, Holding, Kind, Layout, SetChange, SetKey
-from fwbouncer.core.names import set_group
+from fwbouncer.core.model import Family, Holding, Kind, SetChange, SetKey
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject
 from fwbouncer.kernel import ipset, iptables
 from fwbouncer.kernel.backend import Counted
-from fwbouncer.kernel.ipset import Header
-from fwbouncer.kernel.ipset_socket import Ipsets
-from fwbouncer.kernel.ipset_store import SetStore, temporary_name
-from fwbouncer.kernel.iptables import Skeleton, Table
-from fwbouncer.kernel.iptables_skeleton import skeleton
-from fwbouncer.kernel.xtables import Filter
+from fwbouncer.kernel.iptables import Chain, Skeleton, Table
+from fwbouncer.kernel.iptables_skeleton import jumps, skeleton
+from fwbouncer.kernel.xtables_names import Names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fwbouncer.config.schema import Config
+    from fwbouncer.kernel.ipset_list import Header
+    from fwbouncer.kernel.ipset_socket import Ipsets
+    from fwbouncer.kernel.ipset_store import SetStore
+    from fwbouncer.kernel.xtables import Filter
 
 log = logging.getLogger(__name__)
 
-_NUMBERS = 1000  # what fits behind the longest name that the configuration allows
-# iptables-nft's rules let go of their sets a moment after they are gone: the kernel frees them in the background.
+# A rule of iptables-nft lets go of its set a moment after it is gone: the kernel frees it in the background.
 _DESTROY_TRIES, _DESTROY_PAUSE = 100, 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a side works with."""
+
+    rules: Filter
+    sets: Ipsets
+    store: SetStore
+    sleep: Callable[[float], None] = time.sleep
 
 
 class Side:
     """One family's sets and rules."""
 
-    def __init__(
-        self, config: Config, family: Family, rules: Filter, sets: Ipsets, store: SetStore,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:  # fmt: skip
+    def __init__(self, config: Config, family: Family, means: Means) -> None:
         self.family = family
         self._config = config
-        self._rules, self._sets, self._store, self._sleep = rules, sets, store, sleep
-        base = re.escape(config.blacklists[family])
-        self._ours = re.compile(rf"{base}-(?:0|[1-9]\d{{0,2}})", re.ASCII)
-        self._names: dict[str, str] = {}  # group -> set
+        self._rules, self._sets, self._store, self._sleep = means.rules, means.sets, means.store, means.sleep
+        self._names = Names(config.blacklists[family])
         self._there: dict[str, Header] = {}  # our sets in the kernel
-        self._sizes: dict[str, int] = {}  # of the sets that stand for themselves
-        self._stray: set[str] = set()  # sets of ours that no rule uses
-        self._stuck: set[str] = set()  # those of them that can't be destroyed
+        self._left: dict[str, int] = {}  # sets that stand for themselves, with their sizes
+        self._stray: set[str] = set()  # sets of ours that nothing of ours uses
+        self._stuck: set[str] = set()  # those that can't be destroyed
         self._mark = b""
         self._table: Table = {}
         self._taken_for: tuple[Skeleton, object] | None = None
@@ -57,44 +60,41 @@ class Side:
     def dump(self) -> Holding:
         """Read the rules and the sets."""
         self._look()
-        every = self._sets.names()
-        self._there = {name: self._sets.header(name) for name in every if self._ours.fullmatch(name)}
-        self._recognise()
-        named = set(self._names.values())
-        temporary = {temporary_name(self._name(n)) for n in range(_NUMBERS)}
-        self._stray = (self._there.keys() - named) | (temporary & set(every))
-        holding = {
-            SetKey(group, self.family, Kind.HOSTS): self._store.read(name)
-            for group, name in self._names.items()
-            if name in self._there
-        }
-        self._sizes = {key.group: len(held) for key, held in holding.items() if self._is_leftover(key.group)}
-        return holding
+        every = set(self._sets.names())
+        self._there = {name: self._sets.header(name) for name in every if self._names.is_ours(name)}
+        rules = self._table.get(iptables.CHAIN, Chain()).rules()
+        self._names.recognise(self._there, dict(filter(None, map(iptables.set_of, rules))), self._fits)
+        self._stray = self._there.keys() - set(self._names.of.values())
+        self._stray |= set(filter(self._names.is_temporary, every))
+        held = {g: self._store.read(name) for g, name in self._names.of.items() if name in self._there}
+        self._left = {group: len(some) for group, some in held.items() if self._names.is_leftover(group)}
+        return {SetKey(group, self.family, Kind.HOSTS): some for group, some in held.items()}
 
     def faults(self) -> list[str]:
         """Say what is wrong with the rules and sets, as far as the last look goes."""
-        missing = [f"ipset {name} is gone" for name in self._names.values() if name not in self._there]
-        stray = [f"ipset {name} is left over" for name in self._stray - self._stuck]
-        empty = [f"ipset {name} is left over" for name, size in self._sizes.items() if not size]
-        return [*missing, *stray, *empty, *self._rule_faults()]
+        gone = [f"ipset {name} is gone" for name in self._names.of.values() if name not in self._there]
+        over = sorted(self._stray - self._stuck) + [name for name, size in self._left.items() if not size]
+        return [*gone, *(f"ipset {name} is left over" for name in over), *self._rule_faults()]
 
     def apply(self, part: dict[str, SetChange]) -> None:
         """Carry out a change: first what blocks more, then the rules, then what blocks less."""
-        doomed = [g for g, size in self._sizes.items() if len(part.get(g, SetChange()).remove) >= size]
-        for group in part:
-            if group not in self._names:
-                self._names[group] = self._free_name()
-        for group, name in self._names.items():
-            if name not in self._there and group not in doomed:
-                self._create(name)
-        changes = [(self._names[group], change) for group, change in part.items() if group not in doomed]
+        done = {g for g, size in self._left.items() if len(part.get(g, SetChange()).remove) >= size}
+        for group in part.keys() - self._names.of.keys():
+            self._names.give(group, self._there)
+        names = {group: name for group, name in self._names.of.items() if group not in done}
+        for name in names.values() - self._there.keys():
+            self._create(name)
+        changes = [(names[group], change) for group, change in part.items() if group in names]
         for name, change in changes:
             self._store.write(name, SetChange(add=change.add, renew=change.renew))
-        self._mend({g: name for g, name in self._names.items() if g not in doomed})
+        self._mend(names)
         for name, change in changes:
             if change.remove:
                 self._store.write(name, SetChange(remove=change.remove))
-        self._sweep(doomed)
+        for group in done:
+            self._stray.add(self._names.of.pop(group))
+            del self._left[group]
+        self._sweep()
 
     def disturbed(self) -> list[str]:
         """Look cheaply; say what somebody else changed."""
@@ -102,15 +102,11 @@ class Side:
         if self._rules.mark() != self._mark:
             self._look()
             found = self._rule_faults()
-        for name in self._names.values():
-            wrong = self._store.disturbed(name)
-            if wrong:
-                found.append(wrong)
-        return found
+        return [*found, *filter(None, map(self._store.disturbed, self._names.of.values()))]
 
     def counters(self) -> Iterator[Counted]:
         """Read what the rules dropped, and what passed by them."""
-        groups = {name: group for group, name in self._names.items()}
+        groups = {name: group for group, name in self._names.of.items()}
         packets = size = 0
         for name, chain in self._rules.save().items():
             for line in chain.lines:
@@ -126,31 +122,31 @@ class Side:
         lines = iptables.removal(self._rules.save())
         if lines:
             self._rules.restore(lines)
-        self.dump()
-        for name in self._there.keys() | self._stray:
-            self._destroy(name)
-        self._names.clear()
+        ours = (self._names.is_ours, self._names.is_temporary)
+        self._stray = {name for name in self._sets.names() if any(test(name) for test in ours)}
+        self._stuck.clear()
+        self._names.of.clear()
+        self._sweep()
 
-    def layout(self) -> Layout:
-        """Say which sets there are without timeouts."""
-        bare = {g for g, n in self._names.items() if n in self._there and not self._there[n].timeouts}
-        return Layout(flatten=False, timeless=frozenset(SetKey(g, self.family, Kind.HOSTS) for g in bare))
+    def timeless(self) -> frozenset[SetKey]:
+        """Return the sets that were made without timeouts."""
+        names = self._names.of.items()
+        bare = [g for g, name in names if name in self._there and not self._there[name].timeouts]
+        return frozenset(SetKey(group, self.family, Kind.HOSTS) for group in bare)
 
     def _look(self) -> None:
         # The mark first: what changes between the two shows at the next look.
         self._mark = self._rules.mark()
         self._table = self._rules.save()
-        docker = iptables.DOCKER in self._table and iptables.DOCKER not in self._skeleton(self._names).jumps
-        if docker:
+        named, family = jumps(self._config, self.family), f"IPv{self.family.value}"
+        if iptables.DOCKER in self._table and iptables.DOCKER not in named:
             self._warn(
-                f"{iptables.DOCKER} exists for IPv{self.family.value}, and no chain list names it: "
-                "packets to published container ports are not checked"
+                f"{iptables.DOCKER} exists for {family}, and iptables_chains doesn't name it: "
+                "packets to containers' published ports are not checked"
             )
-        for chain in self._skeleton(self._names).jumps:
+        for chain in named:
             if chain not in self._table:
-                self._warn(
-                    f"there is no chain {chain} for IPv{self.family.value}; it is used once it appears"
-                )
+                self._warn(f"there is no chain {chain} for {family}; it will be used once it appears")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -158,23 +154,27 @@ class Side:
             log.warning("%s", text)
 
     def _skeleton(self, names: dict[str, str]) -> Skeleton:
-        sets = sorted((name, group) for group, name in names.items())
-        return skeleton(self._config, self.family, sets)
+        return skeleton(self._config, self.family, sorted((name, group) for group, name in names.items()))
 
     def _rule_faults(self) -> list[str]:
-        wanted = self._skeleton(self._names)
+        wanted = self._skeleton(self._names.of)
         if self._taken_for == (wanted, self._shape()):
             return []
         return [f"IPv{self.family.value}: {fault}" for fault in iptables.faults(self._table, wanted)]
+
+    def _mending(self, wanted: Skeleton) -> list[str]:
+        taken = self._taken_for == (wanted, self._shape())
+        return [] if taken else iptables.mending(self._table, wanted)
 
     def _shape(self) -> object:
         return {name: chain.rules() for name, chain in self._table.items()}
 
     def _mend(self, names: dict[str, str]) -> None:
         wanted = self._skeleton(names)
-        if self._taken_for == (wanted, self._shape()):
+        if self._rules.mark() == self._mark and not self._mending(wanted):
             return
-        lines = iptables.mending(self._table, wanted)
+        self._look()  # for the counters, which the rewritten rules start from
+        lines = self._mending(wanted)
         if not lines:
             return
         self._rules.restore(lines)
@@ -188,60 +188,26 @@ class Side:
                 "iptables shows our rules in other words than they were written in: %s", "; ".join(odd)
             )
 
-    def _recognise(self) -> None:
-        """Find out which group each set in the kernel holds."""
-        known = {name: group for group, name in self._names.items() if not self._is_leftover(group)}
-        chain = self._table.get(iptables.CHAIN, iptables.Chain())
-        matched = dict(filter(None, map(iptables.set_of, chain.rules())))
-        self._names = {group: name for name, group in known.items() if self._fits(name)}
-        for name in sorted(self._there.keys() - set(self._names.values())):
-            origin = matched.get(name)
-            group = _group(origin) if origin else name
-            if self._fits(name) and group != name and group not in self._names:
-                self._names[group] = name
-            elif name in matched:
-                self._names[name] = name
-
     def _fits(self, name: str) -> bool:
-        there, ours = self._there.get(name), self._config.iptables
-        if there is None:
-            return True
-        return (there.type, there.family, there.timeouts) == (
-            ours.ipset_type,
-            self.family,
-            ours.ipset_timeouts,
-        )
-
-    def _is_leftover(self, group: str) -> bool:
-        return self._ours.fullmatch(group) is not None and self._names.get(group) == group
-
-    def _name(self, number: int) -> str:
-        return f"{self._config.blacklists[self.family]}-{number}"
-
-    def _free_name(self) -> str:
-        taken = self._there.keys() | set(self._names.values())
-        return next(name for n in range(_NUMBERS) if (name := self._name(n)) not in taken)
+        there, ours = self._there[name], self._config.iptables
+        made = (there.type, there.family, there.timeouts)
+        return made == (ours.ipset_type, self.family, ours.ipset_timeouts)
 
     def _create(self, name: str) -> None:
-        ours = self._config.iptables
-        message = ipset.create(
-            name, ours.ipset_type, self.family, ours.ipset_size, timeouts=ours.ipset_timeouts
-        )
-        self._sets.run(message)
+        ours, family = self._config.iptables, self.family
+        timeouts = ours.ipset_timeouts
+        self._sets.run(ipset.create(name, ours.ipset_type, family, ours.ipset_size, timeouts=timeouts))
+        self._store.forget(name)
+        self._store.read(name)
         self._there[name] = self._sets.header(name)
 
-    def _sweep(self, doomed: list[str]) -> None:
-        for group in doomed:
-            self._stray.add(self._names.pop(group))
-            self._sizes.pop(group, None)
+    def _sweep(self) -> None:
         for name in sorted(self._stray - self._stuck):
             try:
                 self._destroy(name)
             except KernelError as error:  # a rule of somebody else's uses it: theirs to end
                 self._stuck.add(name)
                 log.warning("%s", error)
-            else:
-                self._stray.discard(name)
 
     def _destroy(self, name: str) -> None:
         for left in reversed(range(_DESTROY_TRIES)):
@@ -257,9 +223,4 @@ class Side:
                 break
         self._store.forget(name)
         self._there.pop(name, None)
-
-
-def _group(origin: str) -> str:
-    """Name the group of an origin as a rule's comment tells it; the incumbent writes lists as "lists:name"."""
-    kind, colon, name = origin.partition(":")
-    return set_group("lists", name) if colon and kind == "lists" else set_group(origin, "")
+        self._stray.discard(name)

@@ -1,0 +1,146 @@
+"""The mail host with iptables: backends on it, changes in short, what the iptables and ipset programs show."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwbouncer.config.schema import Config, Iptables, Lapi, Mode
+from fwbouncer.core.model import AddressKey, Change, Family, Kind, SetChange, SetKey, family_of
+from fwbouncer.kernel.ipset_backend import IpsetBackend
+from fwbouncer.kernel.xtables_backend import IptablesBackend
+from tests.lab.shell import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.net import Network
+
+VARIANTS = ("legacy", "nft")
+CONFIG = Config(
+    path=Path("/nonexistent"),
+    mode=Mode.IPTABLES,
+    lapi=Lapi(urls=()),
+    families=(Family.V4, Family.V6),
+    nft={},
+    iptables=Iptables(v4_chains=("INPUT",), v6_chains=("INPUT",)),
+)
+
+
+def now() -> int:
+    """Read the clock that deadlines are on."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def key(text: str) -> AddressKey:
+    """Turn an address or network into its key."""
+    network = ipaddress.ip_network(text)
+    packed = network.network_address.packed
+    return packed if network.prefixlen == len(packed) * 8 else packed + bytes((network.prefixlen,))
+
+
+def bans(*texts: str, group: str = "crowdsec", seconds: float = 600) -> Change:
+    """Make the change that bans addresses and networks."""
+    change: Change = {}
+    deadline = now() + int(seconds * 1000)
+    for text in texts:
+        place = SetKey(group, family_of(key(text)), Kind.HOSTS)
+        change.setdefault(place, SetChange()).add.append((key(text), deadline))
+    return change
+
+
+def unbans(*texts: str, group: str = "crowdsec") -> Change:
+    """Make the change that ends bans."""
+    change: Change = {}
+    for text in texts:
+        place = SetKey(group, family_of(key(text)), Kind.HOSTS)
+        change.setdefault(place, SetChange()).remove.append(key(text))
+    return change
+
+
+@dataclass
+class Bench:
+    """The inside of the mail host, with one kind of iptables."""
+
+    variant: str
+    opened: list[IptablesBackend | IpsetBackend] = field(default_factory=list)
+
+    def backend(self, longest: int = 2_147_483, **changes: Any) -> IptablesBackend:
+        """Start a backend in mode iptables."""
+        ours = replace(CONFIG, **changes)
+        backend = IptablesBackend.open(ours, now, variant=self.variant, longest=longest)
+        self.opened.append(backend)
+        backend.dump()
+        return backend
+
+    def contents(self, longest: int = 2_147_483, **changes: Any) -> IpsetBackend:
+        """Start a backend in mode ipset, on sets named `mine` and `mine6`."""
+        names = {Family.V4: "mine", Family.V6: "mine6"}
+        ours = replace(CONFIG, mode=Mode.IPSET, blacklists=names, **changes)
+        backend = IpsetBackend.open(ours, now, variant=self.variant, longest=longest)
+        self.opened.append(backend)
+        backend.dump()
+        return backend
+
+    def iptables(self, *words: str, family: int = 4) -> str:
+        """Run iptables or ip6tables."""
+        return run(f"ip{'6' if family == 6 else ''}tables-{self.variant}", *words)
+
+    def rules(self, chain: str, family: int = 4) -> list[str]:
+        """Return a chain's rules, without the "-A CHAIN"."""
+        lines = self.iptables("-S", chain, family=family).splitlines()
+        return [line.split(" ", 2)[2] for line in lines if line.startswith("-A ")]
+
+    def chains(self, family: int = 4) -> set[str]:
+        """Return the names of the chains."""
+        lines = self.iptables("-S", family=family).splitlines()
+        return {line.split(" ")[1] for line in lines if line.startswith(("-N ", "-P "))}
+
+    def members(self, name: str) -> dict[str, int | None]:
+        """Return what a set holds, with what is left of the timeouts."""
+        words = [line.split() for line in run("ipset", "save", name).splitlines() if line.startswith("add")]
+        return {w[2]: int(w[4]) if w[3:4] == ["timeout"] else None for w in words}
+
+    def sets(self) -> set[str]:
+        """Return the names of all sets."""
+        return set(run("ipset", "list", "-name").split())
+
+    def settle(self, backend: IptablesBackend | IpsetBackend, within: float = 2) -> str:
+        """Wait until the backend notices something, then repair as the daemon does; returns what it noticed."""
+        deadline = time.monotonic() + within
+        while (noticed := backend.disturbed()) is None:
+            assert time.monotonic() < deadline, "nothing was noticed"
+            time.sleep(0.05)
+        backend.dump()
+        backend.apply({})
+        return noticed
+
+    def clean(self) -> None:
+        """Leave no rule and no set."""
+        for backend in self.opened:
+            with contextlib.suppress(OSError):
+                backend.close()
+        for program in ("iptables", "ip6tables"):
+            run(f"{program}-legacy", "-F")
+            run(f"{program}-legacy", "-X")
+        run("nft", "flush", "ruleset")
+        deadline = time.monotonic() + 5
+        while self.sets() and time.monotonic() < deadline:
+            run("ipset", "destroy", check=False)
+            time.sleep(0.01)
+        assert not self.sets()
+
+
+@contextlib.contextmanager
+def bench(net: Network, variant: str) -> Iterator[Bench]:
+    """Be on the mail host until the block ends: everything that this thread starts and opens is there."""
+    with net.mail.inside():
+        inside = Bench(variant)
+        try:
+            yield inside
+        finally:
+            inside.clean()
