@@ -10,7 +10,7 @@ SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh .ci/run
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format test demo clean
+.PHONY: help venv linters check format readme test demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -26,11 +26,15 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
 format: linters  ## let ruff lay the code out
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+readme: venv  ## write the table of settings anew
+	@$(PYTHON) packaging/lib/write_keys.py README.md
 
 test:  ## every test, as root in network namespaces
 	$(SUDO) ./packaging/test
