@@ -33,8 +33,9 @@ class Draft:
     """What the files say, right or wrong. `config` is there when nothing is wrong."""
 
     mode: Mode | None  # None: missing or unknown
+    action: Action | None  # likewise
     log: Log
-    deny: Deny
+    control_socket: Path
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     config: Config | None = None
@@ -56,7 +57,15 @@ def draft(path: Path, environ: Mapping[str, str]) -> Draft:
     # It is built from wrong settings too: that is how all mistakes are found.
     config = _config(settings, mode or Mode.DRY_RUN)
     problems = notes.problems()
-    return Draft(mode, config.log, config.deny, problems, notes.warnings(), None if problems else config)
+    return Draft(
+        mode=mode,
+        action=_action(settings),
+        log=config.log,
+        control_socket=config.control_socket,
+        problems=problems,
+        warnings=notes.warnings(),
+        config=None if problems else config,
+    )
 
 
 def _config(settings: Settings, mode: Mode) -> Config:
@@ -150,10 +159,14 @@ def _hooks(settings: Settings) -> tuple[Hook, ...]:
     return hooks
 
 
+def _action(settings: Settings) -> Action | None:
+    return Action.__members__.get(settings["deny_action"].upper())
+
+
 def _deny(settings: Settings, mode: Mode, hooks: tuple[Hook, ...]) -> Deny:
     written: str = settings["deny_action"]
     allowed = list(Action) if mode is not Mode.NFTABLES else [Action.DROP, Action.REJECT]
-    action = Action.__members__.get(written.upper())
+    action = _action(settings)
     if action not in allowed:
         names = ", ".join(choice.value for choice in allowed)
         settings.error("deny_action", f"invalid deny_action {show(written)}, must be one of {names}")

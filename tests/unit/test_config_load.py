@@ -440,7 +440,7 @@ class TestDraft:
         assert (
             made.mode,
             made.log.level,
-            made.deny.action,
+            made.action,
             made.config,
         ) == (Mode.DRY_RUN, 5, Action.REJECT, None)
 
