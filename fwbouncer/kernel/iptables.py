@@ -3,7 +3,7 @@
 Runs nothing. The filter table of one family looks like this, an arrow being a rule's target:
 
     INPUT, DOCKER-USER …            the first rule of each chain in the configuration → CROWDSEC_CHAIN
-    CROWDSEC_CHAIN                  answers to connections from here → RETURN; then a rule for each set → verdict
+    CROWDSEC_CHAIN                  answers to connections of our own → RETURN; then for each set a rule → verdict
     CROWDSEC_LOG                    where denials are logged: LOG, so many a second; then the verdict
     CROWDSEC_DENY                   where the verdict takes more than one rule
 """
@@ -30,6 +30,11 @@ Rule = tuple[str, ...]  # the words behind "-A CHAIN"
 JUMP: Rule = ("-j", CHAIN)
 # The direction alone is enough: a packet without a connection, or the first of one, is not a reply.
 REPLIES: Rule = ("-m", "conntrack", "--ctdir", "REPLY", "-j", "RETURN")
+# Without its neighbours' answers a host finds no way to send anything, and tracking knows nothing of them. They can't
+# come from farther off: the kernel takes only those that no router has passed on.
+NEIGHBOURS: tuple[Rule, ...] = tuple(
+    ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", kind, "-j", "RETURN") for kind in ("135", "136")
+)
 _COMMENT = "CrowdSec: "
 
 _RULE = re.compile(r"(?:\[(\d+):(\d+)\] )?-A (\S+) ?(.*)")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Deny, Replies
 from fwbouncer.core.model import Family
-from fwbouncer.kernel.iptables import CHAIN, DENY_CHAIN, LOG_CHAIN, REPLIES, Rule, Skeleton, set_rule
+from fwbouncer.kernel.iptables import CHAIN, DENY_CHAIN, LOG_CHAIN, NEIGHBOURS, REPLIES, Rule, Skeleton, set_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ def skeleton(config: Config, family: Family, sets: Iterable[tuple[str, str]]) ->
     comments = config.iptables.rule_comments
     rules = [set_rule(name, target, group if comments else None) for name, group in sets]
     if config.replies is Replies.PASS:
-        rules.insert(0, REPLIES)
+        rules[:0] = [REPLIES, *(NEIGHBOURS if family is Family.V6 else ())]
     return Skeleton({CHAIN: tuple(rules), **helpers}, jumps(config, family))
 
 

@@ -173,7 +173,8 @@ class TestVerdicts:
         backend.apply(bans("198.18.0.7", "2001:db8:ba0::7", group="CAPI"))
         for family, name in ((4, "crowdsec-blacklists-0"), (6, "crowdsec6-blacklists-0")):
             rule = f'-m set --match-set {name} src -m comment --comment "CrowdSec: CAPI" -j DROP'
-            assert inside.rules("CROWDSEC_CHAIN", family) == [REPLIES, rule]
+            assert inside.rules("CROWDSEC_CHAIN", family)[0] == REPLIES
+            assert inside.rules("CROWDSEC_CHAIN", family)[-1] == rule
             assert inside.rules("INPUT", family) == [JUMP]
 
     @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ class Bench:
         run("nft", "flush", "ruleset")
         deadline = time.monotonic() + 5
         while self.sets() and time.monotonic() < deadline:
-            run("ipset", "destroy", check=False)
-            time.sleep(0.01)
+            for name in self.sets():
+                run("ipset", "destroy", name, check=False)
         assert not self.sets()
 
 
