@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import random
 import time
@@ -10,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import witness
-from tests.lab.net import ATTACKER, HONEST
-from tests.lab.packets import dial
+from tests.lab.net import ATTACKER, HONEST, MAIL
+from tests.lab.packets import Greeter, dial
 
 if TYPE_CHECKING:
     from tests.conftest import MakeBouncer
     from tests.lab.bouncer import Bouncer
     from tests.lab.crowdsec import CrowdSec
     from tests.lab.net import Network
-    from tests.lab.packets import Greeter, Probe
+    from tests.lab.packets import Probe
 
 WITHIN = 2.0
 INSIDE_20 = [str(ipaddress.ip_address("198.18.16.0") + n) for n in (0, 1, 255, 256, 2047, 4094, 4095)]
@@ -150,6 +151,7 @@ def test_the_mail_hosts_own_connections_are_answered(
     lapi.ban("198.18.1.1")
     lapi.ban("198.18.1.2")
     probe.wait_until("198.18.1.2", passes=False, within=WITHIN)
-    assert "1 received" in net.mail.run("ping", "-c", "1", "-W", "1", "198.18.1.1")
+    with contextlib.closing(Greeter(net.attacker)):
+        assert dial(net.mail, MAIL[4], target="198.18.1.1") == "220 mail.example.net"
     assert not probe.passes("198.18.1.1")
     assert probe.passes(ATTACKER[4])

@@ -30,7 +30,8 @@ def test_a_lapi_that_comes_later_is_served_at_once(
     time.sleep(2)
     assert running.running()
     lapi.start()
-    assert probe.wait_until(BANNED, passes=False, within=3) < 1.0
+    # A second, and what a busy machine adds.
+    assert probe.wait_until(BANNED, passes=False, within=3) < 1.5
 
 
 def test_an_outage_of_the_lapi_keeps_the_bans(bouncer: MakeBouncer, lapi: CrowdSec, probe: Probe) -> None:
@@ -59,7 +60,7 @@ def test_a_restarted_lapi_that_lost_a_decision_is_followed(
     running.start()
     probe.wait_until(BANNED, passes=False, within=WITHIN)
     lapi.refuse()
-    running.wait_log("403")
+    running.wait_log("refuses our key")
     lapi.unban(BANNED)
     time.sleep(3)  # longer than the LAPI repeats what ended
     lapi.allow()
@@ -72,7 +73,7 @@ def test_a_refused_key_at_start_ends_with_3(bouncer: MakeBouncer, lapi: CrowdSec
     running = bouncer(api_key="a-wrong-key")
     running.start(ready=False)
     assert running.wait_exit() == 3
-    assert "403" in running.log
+    assert "doesn't know this API key" in running.log
     assert "a-wrong-key" not in running.log
 
 
@@ -83,7 +84,7 @@ def test_a_key_refused_later_keeps_the_bans(bouncer: MakeBouncer, lapi: CrowdSec
     running.start()
     probe.wait_until(BANNED, passes=False, within=WITHIN)
     lapi.refuse()
-    running.wait_log("403")
+    running.wait_log("refuses our key")
     time.sleep(1)
     assert running.running()
     assert not probe.passes(BANNED)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.lab.crowdsec import CHECKOUT, KEY, URL
+from tests.lab.manager import Manager
 
 if TYPE_CHECKING:
-    from tests.lab.manager import Manager
+    from collections.abc import Callable
+
     from tests.lab.net import Host
 
 LAUNCH = Path(__file__).with_name("launch.py")
@@ -32,12 +34,16 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 class Bouncer:
-    """One configuration, and the process that runs it, if one does."""
+    """One configuration, and the process that runs it, if one does.
+
+    Its tables are owned only if it is given a manager: its own one keeps no descriptors.
+    """
 
     def __init__(self, host: Host, folder: Path, manager: Manager | None = None, **settings: Any) -> None:
         self.host = host
         self.config = folder / "fwbouncer.yaml"
-        self.manager = manager
+        self._keeps = manager is not None
+        self.manager = manager or Manager(folder)
         self._log = folder / "fwbouncer.log"
         self._process: subprocess.Popen[bytes] | None = None
         base = {
@@ -72,17 +78,19 @@ class Bouncer:
     def start(self, *, ready: bool = True, **environment: str) -> None:
         """Start it; unless told otherwise, wait until its first state is in the kernel."""
         assert self._process is None or self._process.poll() is not None, "still running"
-        heard = self.manager.said("READY=1") if self.manager else 0
-        said = len(self.log)
+        heard = self.manager.said("READY=1")
         words = ("ip", "netns", "exec", self.host.name, *self.command("run"))
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", **environment}
-        kept: tuple[int, ...] = ()
-        if self.manager:
-            environment |= {"NOTIFY_SOCKET": str(self.manager.path), "WATCHDOG_USEC": "2000000"}
-            if self.manager.store:
-                kept = tuple(self.manager.store.values())
-                numbers, names = ",".join(map(str, kept)), ":".join(self.manager.store)
-                words = (sys.executable, str(LAUNCH), numbers, names, *words)
+        service = {
+            "PYTHONPATH": str(CHECKOUT),
+            "NOTIFY_SOCKET": str(self.manager.path),
+            "WATCHDOG_USEC": "2000000",
+            "FDSTORE": "4" if self._keeps else "0",
+        }
+        environment = {**os.environ, **service, **environment}
+        kept = tuple(self.manager.store.values())
+        if kept:
+            numbers, names = ",".join(map(str, kept)), ":".join(self.manager.store)
+            words = (sys.executable, str(LAUNCH), numbers, names, *words)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 words,
@@ -93,10 +101,8 @@ class Bouncer:
                 pass_fds=kept,
                 cwd="/",
             )
-        if ready and self.manager:
-            self._wait_ready(lambda: self.manager is not None and self.manager.said("READY=1") > heard)
-        elif ready:
-            self._wait_ready(lambda: "ready" in self.log[said:].lower())
+        if ready:
+            self._wait_until(lambda: self.manager.said("READY=1") > heard)
 
     def command(self, *words: str) -> tuple[str, ...]:
         """Return the words that call one of its commands with this configuration."""
@@ -123,7 +129,7 @@ class Bouncer:
 
     def wait_log(self, text: str, within: float = 5) -> None:
         """Wait until the log contains a text."""
-        self._wait_ready(lambda: text in self.log, within, alive=False)
+        self._wait_until(lambda: text in self.log, within, alive=False)
 
     def wait_exit(self, within: float = 10) -> int:
         """Return its exit code, once it has ended."""
@@ -152,13 +158,15 @@ class Bouncer:
         """End it if it lives, by any means."""
         if self.running():
             self.kill()
+        if not self._keeps:
+            self.manager.close()
 
     def rss(self) -> int:
         """Return the bytes of memory that it has resident."""
         words = Path(f"/proc/{self.pid}/statm").read_text().split()
         return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def _wait_ready(self, condition: Any, within: float = 30, *, alive: bool = True) -> None:
+    def _wait_until(self, condition: Callable[[], bool], within: float = 30, *, alive: bool = True) -> None:
         deadline = time.monotonic() + within
         while not condition():
             assert not alive or self.running(), f"it ended before it was ready:\n{self.log}"

@@ -124,7 +124,10 @@ class CrowdSec:
 
     def unban(self, value: str) -> None:
         """Delete every decision on exactly this address or range."""
-        self.cscli("decisions", "delete", "--range" if "/" in value else "--ip", value)
+        # By id: told an address, cscli ends the ranges that contain it, too.
+        for decision in self.decisions():
+            if decision["value"] == value:
+                self.cscli("decisions", "delete", "--id", str(decision["id"]))
 
     def unban_all(self) -> None:
         """Delete every decision."""

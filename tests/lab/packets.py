@@ -183,8 +183,8 @@ class Greeter:
                 client.sendall(b"250 OK\r\n")
 
 
-def dial(host: Host, source: str, port: int = 25, timeout: float = 1.0) -> str:
-    """Connect to the mail host and return its greeting, or "timeout", "refused" or "unreachable"."""
+def dial(host: Host, source: str, target: str = "", port: int = 25, timeout: float = 1.0) -> str:
+    """Connect to the mail host or elsewhere; return the greeting, or "timeout", "refused", "unreachable"."""
     number = family_of(source)
     with host.inside():
         client = socket.socket(_FAMILIES[number], socket.SOCK_STREAM)
@@ -193,7 +193,7 @@ def dial(host: Host, source: str, port: int = 25, timeout: float = 1.0) -> str:
         client.setsockopt(*_FREEBIND[number], 1)
         client.bind((source, 0))
         try:
-            client.connect((MAIL[number], port))
+            client.connect((target or MAIL[number], port))
             return client.recv(100).decode().strip()
         except TimeoutError:
             return "timeout"
