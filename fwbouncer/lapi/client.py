@@ -151,7 +151,10 @@ class Client:
             deadline = Deadline(self._limits.connect + silence)
             page = await deadline.run(self._exchange(at, attempt, deadline, startup=startup))
             complete = True
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        except LapiError:
+            raise
+        # A hostile answer gets ValueError and AssertionError out of the HTTP libraries, and maybe more.
+        except Exception as error:
             if startup and not attempt.answered and isinstance(error, TimeoutError | httpx.ReadTimeout):
                 self._patience = min(2 * self._patience, self._limits.longest_snapshot)
             raise trouble.unreachable(at, error, by_key=self._config.key is not None) from error
