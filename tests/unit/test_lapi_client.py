@@ -201,7 +201,7 @@ FAULTS: dict[str, tuple[Fault, type[LapiError], str]] = {
     "no content": (status(204, b""), LapiBadAnswer, "204"),
     "hang": (hang(), LapiUnreachable, "no answer in time"),
     "dripping headers": (drip(0.05, head=False), LapiUnreachable, "no answer in time"),
-    "dripping body": (drip(0.05), LapiUnreachable, "no answer in time"),
+    "dripping body": (drip(0.2), LapiUnreachable, "no answer in time"),
     "endless space": (endless(b" " * 100, b"", 10**9), LapiError, "."),
     "endless text": (endless(b"x" * 10_000, b'{"new":[{"value":"'), LapiBadAnswer, "longer than 65536"),
     "endless nesting": (endless(b"[" * 10_000), LapiBadAnswer, "nested too deeply"),
@@ -327,7 +327,7 @@ def test_polls_leave_no_trace_in_the_task_that_awaits_them(lapi: FakeLapi) -> No
 
     async def test() -> None:
         async with client(lapi.url, limits=HASTY) as made:
-            for fault in (None, hang(), None, drip(0.05), None):
+            for fault in (None, hang(), None, drip(0.2), None):
                 lapi.fault = fault
                 with suppress(LapiUnreachable):
                     await made.poll(startup=False)
