@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` ask for and return its exit code."""
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()  # here, where an error has a handler
+        if sys.stdout is not None:  # it is None where the caller closed it
+            sys.stdout.flush()  # here, where an error has a handler
     except KeyboardInterrupt:
         _complain(["interrupted"])
         return FAILED
@@ -115,8 +116,11 @@ def _complain(lines: Sequence[str]) -> None:
 
 
 def _drop_output() -> None:
-    """Print what can still be printed, and let the rest go nowhere: the interpreter would complain."""
-    with suppress(OSError, ValueError):
+    """Print what can still be printed; let the rest go nowhere, or the interpreter complains at its end."""
+    try:
         sys.stdout.flush()
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except AttributeError:
+        return  # there is no output at all
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

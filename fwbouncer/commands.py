@@ -104,9 +104,8 @@ def _announce(found: Draft) -> None:
 
 
 def _reload(options: argparse.Namespace) -> Config:
-    """Read the configuration again, and let the log follow it."""
+    """Read the configuration again, for a daemon that was told to."""
     config = _verbose(options, load(_path(options), os.environ))
-    logs.setup(config.log, os.environ)
     for warning in config.warnings:
         _log.warning("%s", warning)
     return config

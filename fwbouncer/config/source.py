@@ -169,9 +169,15 @@ def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "syntax error"
     if "'\\t'" in problem:
         return f"{where}: a tab where YAML wants spaces; indent with spaces"
-    # PyYAML quotes what it met, and that might be a part of a secret
-    problem = re.sub(r"'[^'<>]{3,}'", "something else", problem)
+    problem = re.sub("'([^']*)'", _unquoted, problem)
     return f"{where}: not valid YAML: {problem}; check indentation, colons and quotes here and above"
+
+
+def _unquoted(quoted: re.Match[str]) -> str:
+    """Keep what PyYAML quotes where it is a kind of token or a sign; the rest may be part of a secret."""
+    if quoted[1].startswith("<"):
+        return quoted[1]
+    return quoted[0] if len(quoted[1]) < 3 else "something else"
 
 
 def _pairs(path: Path, node: yaml.MappingNode, notes: Notes) -> Iterator[tuple[str, Place, yaml.Node]]:

@@ -89,11 +89,6 @@ class Control:
             return
         self._peers[task] = False
         try:
-            refusal = self._refusal(writer)
-            if refusal:
-                writer.write(encode({"protocol": PROTOCOL, "error": refusal}))
-                await writer.drain()
-                return
             await self._converse(task, reader, writer)
         except (OSError, ValueError):  # gone, slow, or a line without end
             pass
@@ -114,12 +109,14 @@ class Control:
     async def _converse(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        refusal = self._refusal(writer)
+        # Who is refused is heard out first: the answer would be lost if we hung up on an unread question.
         while line := await asyncio.wait_for(reader.readline(), self._idle):
             self._peers[task] = True
-            writer.write(await self._answer(line))
+            writer.write(_error(refusal) if refusal else await self._answer(line))
             await asyncio.wait_for(writer.drain(), self._idle)
             self._peers[task] = False
-            if self._server is None:
+            if refusal or self._server is None:
                 return
 
     async def _answer(self, line: bytes) -> bytes:

@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def setup(config: Log, environ: Mapping[str, str], stderr: TextIO | None = None)
     """Send the log where the configuration says, from now on; also after an earlier call."""
     logging.addLevelName(TRACE, "trace")
     logging.raiseExceptions = False  # a log that can't be written never shows up as a traceback
-    stream = stderr if stderr is not None else sys.stderr
+    # There is no standard error where the caller closed it; then the log goes to its file, or nowhere.
+    stream = stderr or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
     journal = _is_journal(stream, environ)
     line = JsonLine if config.json else TextLine
     console = Console(stream)

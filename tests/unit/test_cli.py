@@ -200,6 +200,19 @@ class TestCheck:
         os.close(writer)
         assert (done.returncode, done.stderr) == (1, "")
 
+    @pytest.mark.parametrize("redirect", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-"])
+    @pytest.mark.parametrize("words", ["-T -c", "-c", "check-config -c"])
+    def test_output_that_fails(self, config: Callable[[str], Path], redirect: str, words: str) -> None:
+        """A closed or full output is no reason for a traceback, whichever command meets it."""
+        path = config("mode: nonsense\n")
+        script = f"{' '.join(command())} {words} {path} {redirect}"
+        done = subprocess.run(
+            ["sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert done.returncode in (0, 1, 2)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
 
 class TestRun:
     """Bare `fwbouncer -c FILE` and `fwbouncer run`."""

@@ -194,7 +194,11 @@ class TestFiles:
             ("mode: nftables\n---\nmode: pf\n", "c.yaml:2: a second document begins here"),
             ("mode: nftables\n\tapi_key: k\n", "c.yaml:2: a tab where YAML wants spaces"),
             ("mode: 'nftables\n", "not valid YAML"),
-            ("mode: [a\nx: y\n", "not valid YAML"),
+            ("mode: [a\nx: y\n", "c.yaml:2: not valid YAML: expected ',' or ']', but got ':'; check"),
+            (
+                "mode: @x\n",
+                "c.yaml:1: not valid YAML: found character '@' that cannot start any token; check",
+            ),
             ("mode: \x07\n", "c.yaml:1: contains a control character"),
             (b"a: b\nmode: \xff\n", "c.yaml:2: is not UTF-8 text"),
             ("mode: x".encode("utf-16"), "c.yaml:1: is not UTF-8 text"),
@@ -337,7 +341,7 @@ LINES = st.builds(
 class TestFuzz:
     """Anything at all."""
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.one_of(
             st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))
@@ -351,7 +355,7 @@ class TestFuzz:
         """Whatever the file holds, the answer is a Config or a ConfigError with something to say."""
         self.check(tmp_path, content)
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(LINES, max_size=8), st.text(max_size=8))
     def test_nearly_right(self, tmp_path: Path, lines: list[str], variable: str) -> None:
         """The same holds for known keys with strange values, and strange variables."""
