@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,14 +15,14 @@ from fwbouncer.core.names import Groups
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.poller import Poller
-from fwbouncer.errors import FwbouncerError, KernelError, LapiRefused
-from fwbouncer.host import logs
+from fwbouncer.errors import FwbouncerError, KernelError
+from fwbouncer.host import logs, memory
 from fwbouncer.host.systemd import Manager
 from fwbouncer.lapi.endpoint import describe
 
 _log = logging.getLogger("fwbouncer")
 
-FINE, FAILED, REFUSED = 0, 1, 3
+FINE = 0
 # A unit that others wait for must not hold them up for ever when the LAPI is down and nothing is known yet.
 _PATIENCE = 60.0
 
@@ -31,16 +30,8 @@ Reload = Callable[[], Config]
 
 
 def run(config: Config, reload: Reload) -> int:
-    """Run until told to stop; returns the exit code."""
-    try:
-        return asyncio.run(Daemon(config, reload, Manager(os.environ)).run())
-    except LapiRefused as error:
-        for line in str(error).splitlines():
-            _log.critical("process terminated with error: %s", line)
-        return REFUSED
-    except FwbouncerError as error:
-        _log.critical("process terminated with error: %s", error)
-        return FAILED
+    """Run until told to stop; returns the exit code. Raises FwbouncerError where it can't begin."""
+    return asyncio.run(Daemon(config, reload, Manager(os.environ)).run())
 
 
 def teardown(config: Config) -> int:
@@ -167,8 +158,7 @@ class Daemon:
             _log.warning("no word from the LAPI yet; ready all the same, with what the kernel holds")
         self._manager.say("READY=1", self._summary())
         await self._keeper.settled.wait()
-        gc.collect()
-        gc.freeze()  # what was loaded first stays: the collector need not look at it again
+        memory.settle()
         self._manager.say(self._summary())
 
     async def _feed_watchdog(self) -> None:
