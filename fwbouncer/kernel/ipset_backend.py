@@ -126,10 +126,10 @@ class IpsetBackend:
             return None
         try:
             self._store.tend()
-            found = [self._store.disturbed(name) for name in self._names.values()]
+            found = list(filter(None, map(self._store.disturbed, self._names.values())))
         except KernelError as error:
             return str(error)
-        return "; ".join(filter(None, found)) or None
+        return f"somebody ({'; '.join(found)})" if found else None
 
     def remove(self) -> None:
         """Take our elements out of the sets."""

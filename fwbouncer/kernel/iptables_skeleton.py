@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Deny, Replies
 from fwbouncer.core.model import Family
-from fwbouncer.kernel.iptables import CHAIN, DENY_CHAIN, LOG_CHAIN, NEIGHBOURS, REPLIES, Rule, Skeleton, set_rule
+from fwbouncer.kernel.iptables import (
+    CHAIN,
+    DENY_CHAIN,
+    LOG_CHAIN,
+    NEIGHBOURS,
+    REPLIES,
+    Rule,
+    Skeleton,
+    set_rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

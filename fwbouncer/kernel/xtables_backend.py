@@ -1,13 +1,14 @@
-"""The backend of mode iptables: an ipset per group and family, and the rules that use them."""
+"""The backend of mode iptables: an ipset per group and family, and the rules that use them. Opens mode ipset, too."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from fwbouncer.config.schema import Mode
 from fwbouncer.core.model import Change, Family, Holding, Layout, SetChange, SetKey
 from fwbouncer.errors import ConfigError, KernelError
 from fwbouncer.kernel import iptables
+from fwbouncer.kernel.ipset_backend import IpsetBackend
 from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT
 from fwbouncer.kernel.ipset_socket import IpsetSocket
 from fwbouncer.kernel.ipset_store import SetStore
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fwbouncer.config.schema import Config
-    from fwbouncer.kernel.backend import Clock, Counted
-
-log = logging.getLogger(__name__)
+    from fwbouncer.kernel.backend import Backend, Clock, Counted
 
 # Seconds between two looks; each costs about a tenth of a millisecond, and one more for 100,000 bans.
 PULSE = 0.75
+
+
+def open_backend(config: Config, clock: Clock) -> Backend:
+    """Make the backend of mode iptables or ipset. Raises ConfigError where something is not installed."""
+    opened: Backend
+    if config.mode is Mode.IPSET:
+        opened = IpsetBackend.open(config, clock)
+    else:
+        opened = IptablesBackend.open(config, clock)
+    return opened
 
 
 class _EverySet(frozenset[SetKey]):
@@ -55,7 +64,6 @@ class IptablesBackend:
 
         `variant` is "legacy" or "nft" to insist on one kind of iptables; `longest` is the longest timeout given.
         """
-        log.info("using '%s' as deny_action", config.deny.action.value)
         rules: dict[Family, Xtables] = {}
         try:
             for family in config.families:
@@ -119,7 +127,7 @@ class IptablesBackend:
             found = [fault for side in self._sides.values() for fault in side.disturbed()]
         except KernelError as error:
             return str(error)
-        return "; ".join(found) or None
+        return f"somebody ({'; '.join(found)})" if found else None
 
     def remove(self) -> None:
         """Take out everything of ours."""

@@ -26,11 +26,16 @@ class Names:
         self._base = base
         self._ours = re.compile(rf"{re.escape(base)}-(?:0|[1-9]\d{{0,2}})", re.ASCII)
         self._temporary = {temporary_name(f"{base}-{n}") for n in range(_LIMIT)}
+        self._earlier: set[str] = set()
         self.of: dict[str, str] = {}
+
+    def claim(self, origins: Mapping[str, str | None]) -> None:
+        """Learn from the rules in our chain of sets that had another name in an earlier configuration."""
+        self._earlier = {name for name, origin in origins.items() if origin and not self._ours.fullmatch(name)}
 
     def is_ours(self, name: str) -> bool:
         """Tell a name that only we give, this run or an earlier one."""
-        return self._ours.fullmatch(name) is not None
+        return self._ours.fullmatch(name) is not None or name in self._earlier
 
     def is_temporary(self, name: str) -> bool:
         """Tell the name of a set that another was to be grown through."""
@@ -49,7 +54,7 @@ class Names:
         for name in sorted(set(there) - set(self.of.values())):
             origin = origins.get(name)
             group = _group(origin) if origin else name
-            if fits(name) and group != name and group not in self.of:
+            if group != name and group not in self.of and name not in self._earlier and fits(name):
                 self.of[group] = name
             elif name in origins:
                 self.of[name] = name

@@ -61,9 +61,10 @@ class Side:
         """Read the rules and the sets."""
         self._look()
         every = set(self._sets.names())
+        origins = dict(filter(None, map(iptables.set_of, self._table.get(iptables.CHAIN, Chain()).rules())))
+        self._names.claim(origins)
         self._there = {name: self._sets.header(name) for name in every if self._names.is_ours(name)}
-        rules = self._table.get(iptables.CHAIN, Chain()).rules()
-        self._names.recognise(self._there, dict(filter(None, map(iptables.set_of, rules))), self._fits)
+        self._names.recognise(self._there, origins, self._fits)
         self._stray = self._there.keys() - set(self._names.of.values())
         self._stray |= set(filter(self._names.is_temporary, every))
         held = {g: self._store.read(name) for g, name in self._names.of.items() if name in self._there}
@@ -119,7 +120,9 @@ class Side:
 
     def remove(self) -> None:
         """Take out the jumps, the chains and then the sets, which can't go while a rule uses them."""
-        lines = iptables.removal(self._rules.save())
+        table = self._rules.save()
+        self._names.claim(dict(filter(None, map(iptables.set_of, table.get(iptables.CHAIN, Chain()).rules()))))
+        lines = iptables.removal(table)
         if lines:
             self._rules.restore(lines)
         ours = (self._names.is_ours, self._names.is_temporary)
