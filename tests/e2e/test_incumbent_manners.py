@@ -87,7 +87,7 @@ def test_lists_have_sets_of_their_own(follower: Bouncer, fake_lapi: FakeLapi) ->
     """A blocklist's addresses go to a set that is named after the list."""
     fake_lapi.ban("198.18.1.1", origin="lists", scenario="firehol_voipbl")
     eventually(lambda: witness.banned(follower.host), {"198.18.1.1"})
-    assert "set crowdsec-blacklists-lists:firehol_voipbl {" in follower.host.run("nft", "list", "ruleset")
+    assert "set crowdsec-blacklists-lists-firehol_voipbl {" in follower.host.run("nft", "list", "ruleset")
 
 
 @pytest.mark.parametrize("version", [4, 6])
