@@ -15,7 +15,7 @@ from fwbouncer.core.names import Groups
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.poller import Poller
-from fwbouncer.errors import FwbouncerError, KernelError
+from fwbouncer.errors import ConfigError, FwbouncerError
 from fwbouncer.host import logs, memory
 from fwbouncer.host.systemd import Manager
 from fwbouncer.lapi.endpoint import describe
@@ -54,6 +54,7 @@ class Daemon:
         self._stop: asyncio.Future[int] | None = None
         self._polling: asyncio.Task[None] | None = None
         self._leave_kernel = False
+        self._changing = asyncio.Lock()
 
     async def run(self) -> int:
         """Start everything, wait for the end, clean up."""
@@ -75,7 +76,13 @@ class Daemon:
             loop.add_signal_handler(number, act)
         control = Control(self._config.control_socket, {"status": self._status, "teardown": self._teardown})
         await control.start()
-        work = [self._keeper.run(), self._keeper.pulse(), self._get_ready(), self._feed_watchdog(), self._expire()]
+        work = [
+            self._keeper.run(),
+            self._keeper.pulse(),
+            self._get_ready(),
+            self._feed_watchdog(),
+            self._expire(),
+        ]
         tasks = [self._guard(each) for each in work]
         self._start_polling()
         try:
@@ -121,10 +128,11 @@ class Daemon:
         """Read the configuration again. The kernel goes on with what it has until the new one is complete."""
         self._manager.say("RELOADING=1", f"MONOTONIC_USEC={int(asyncio.get_running_loop().time() * 1e6)}")
         try:
-            config = self._reload()
-            if config.mode is not self._config.mode:
-                raise KernelError(f"mode {config.mode.value} needs a restart")
-            await self._change_to(config)
+            async with self._changing:  # one signal after the other
+                config = self._reload()
+                if config.mode is not self._config.mode:
+                    raise ConfigError(f"mode {config.mode.value} needs a restart")
+                await self._change_to(config)
             logs.setup(config.log, os.environ)
             _log.info("configuration read again", extra=logs.fields("reload"))
         except FwbouncerError as error:
@@ -134,20 +142,27 @@ class Daemon:
 
     async def _change_to(self, config: Config) -> None:
         before = self._config
-        client = assembly.client(config, self._groups)  # may refuse certificates: then nothing has changed yet
+        client = assembly.client(
+            config, self._groups
+        )  # may refuse certificates: then nothing has changed yet
         backend = assembly.backend(config, self._where)
         await self._end([self._polling])
         await self._client.aclose()
         self._config, self._client = config, client
         old_poller = self._poller
-        self._poller = Poller(client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock)
+        self._poller = Poller(
+            client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock
+        )
         self._poller.last_answer = old_poller.last_answer
         (await self._keeper.replace(backend)).close()
-        await self._keeper.step()
-        gone = assembly.left_behind(before, config)
-        if gone is not None:
-            assembly.backend(gone, self._where).remove()
-        self._start_polling()
+        try:
+            await self._keeper.step()
+            gone = assembly.left_behind(before, config)
+            if gone is not None:
+                assembly.backend(gone, self._where).remove()
+        finally:
+            self._keeper.distrust()  # where the step failed, the keeper goes on trying
+            self._start_polling()
 
     async def _get_ready(self) -> None:
         """Say READY when the first page is in the kernel."""
@@ -165,7 +180,9 @@ class Daemon:
         interval = self._manager.watchdog_interval()
         while True:
             await asyncio.sleep(interval or 60.0)
-            self._manager.say("WATCHDOG=1", self._summary()) if interval else self._manager.say(self._summary())
+            self._manager.say("WATCHDOG=1", self._summary()) if interval else self._manager.say(
+                self._summary()
+            )
 
     async def _expire(self) -> None:
         """Take out what has run out where a set has no timeouts of its own."""

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 
 from fwbouncer.config.schema import Config, Mode
 from fwbouncer.core.book import Book
-from fwbouncer.core.model import Family, Millis
-from fwbouncer.core.names import Groups
 from fwbouncer.core.pacing import Pacing
 from fwbouncer.host.systemd import Manager, kernel_can_own
-from fwbouncer.kernel.backend import Backend
 from fwbouncer.kernel.memory import DryRun
 from fwbouncer.kernel.nftables import Nftables
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.lapi.client import Client
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.backend import Backend
+    from fwbouncer.core.names import Groups
+    from fwbouncer.core.model import Family, Millis
 
 
 def clock() -> Millis:
@@ -82,7 +85,9 @@ def client(config: Config, groups: Groups) -> Client:
 def pacing(config: Config) -> Pacing:
     """Make the timetable of polls."""
     return Pacing(
-        max(1, int(config.lapi.update_frequency * 1000)), int(config.lapi.resync_interval * 1000), random.random
+        max(1, int(config.lapi.update_frequency * 1000)),
+        int(config.lapi.resync_interval * 1000),
+        random.random,
     )
 
 
@@ -90,5 +95,3 @@ def _folded(config: Config) -> list[Family]:
     if config.mode is Mode.IPSET:
         return list(config.families)
     return [family for family, there in config.nft.items() if there.set_only]
-
-

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, TYPE_CHECKING
 
-from fwbouncer.core.book import Book
-from fwbouncer.core.model import Change, Holding, Layout
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.host.logs import fields
-from fwbouncer.kernel.backend import Backend, Clock
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.backend import Backend, Clock
+    from fwbouncer.core.model import Change, Holding, Layout
+    from fwbouncer.core.book import Book
+    from collections.abc import Callable
 
 _log = logging.getLogger("fwbouncer.kernel")
 T = TypeVar("T")

@@ -6,16 +6,21 @@ import asyncio
 import logging
 from collections import Counter
 
-from fwbouncer.core.book import Book, Taken
-from fwbouncer.core.model import Millis, Page
-from fwbouncer.core.pacing import Pacing
-from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.errors import LapiError, LapiRefused
 from fwbouncer.host.logs import fields
-from fwbouncer.kernel.backend import Clock
-from fwbouncer.lapi.client import Client
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.lapi.client import Client
+    from fwbouncer.kernel.backend import Clock
+    from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.core.pacing import Pacing
+    from fwbouncer.core.model import Millis, Page
+    from fwbouncer.core.book import Book, Taken
 
 _log = logging.getLogger("fwbouncer.lapi")
+
+_CHEAP = 50_000  # elements up to which reading the kernel again costs next to nothing
 
 
 class Poller:
@@ -66,7 +71,7 @@ class Poller:
         if page.startup:
             self.last_snapshot = now
             self.pacing.snapshot_taken(now, now - began)
-            if began > 0 and self._keeper.settled.is_set():
+            if self._keeper.settled.is_set() and len(self._book.wanted) < _CHEAP:
                 self._keeper.distrust()  # the hour to compare the kernel, too
         self._tell(page, taken)
         self._keeper.wake()

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from fwbouncer import __version__
-from fwbouncer.config.schema import Config
 from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, Status, Traffic
 from fwbouncer.core.model import Family, Millis
-from fwbouncer.daemon.keeper import Keeper
-from fwbouncer.daemon.poller import Poller
-from fwbouncer.kernel.backend import Counted
 from fwbouncer.kernel.ruleset import PROCESSED
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.backend import Counted
+    from fwbouncer.daemon.poller import Poller
+    from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.config.schema import Config
+    from collections.abc import Iterable
 
 
 def status(  # noqa: PLR0913 - every part of the daemon has its say
-    config: Config, keeper: Keeper, poller: Poller, counted: Iterable[Counted], *, owned: bool, now: Millis, since: Millis
+    config: Config,
+    keeper: Keeper,
+    poller: Poller,
+    counted: Iterable[Counted],
+    *,
+    owned: bool,
+    now: Millis,
+    since: Millis,
 ) -> Status:
     """Gather the answer to the command status."""
     dropped, processed = _traffic(counted)

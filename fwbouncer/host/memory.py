@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from contextlib import suppress
 
 
 def settle() -> None:
     """Return free memory to the system, and spare the collector what is there to stay."""
     gc.collect()
     gc.freeze()
-    try:
+    with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        pass  # another C library than glibc

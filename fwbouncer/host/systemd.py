@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 
 import sdnotify
 
 from fwbouncer.kernel.socket import NETLINK_NETFILTER, NetlinkSocket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FD_NAME = "fwbouncer-nft"
 _FIRST_FD = 3

@@ -7,12 +7,15 @@ address and the one behind its last, the latter marked as an end and without a t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
 
 from fwbouncer.core.model import FOREVER, Element, Family, Millis
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.nft import ELEMENT_INTERVAL_END, Verb, request
 from fwbouncer.kernel.wire import NLM_F_CREATE, Message
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 _LIST, _KEY, _FLAGS, _TIMEOUT, _EXPIRATION, _USERDATA = 1, 1, 3, 4, 5, 6
 _MAX_LIST = 0xFFFF - 4  # the elements of one message stand in one attribute
@@ -22,7 +25,7 @@ TAG = b"\x00\x0afwbouncer\x00"  # what nft shows as comment "fwbouncer"
 Timed = tuple[Element, Millis]  # with a timeout from now; FOREVER for none
 
 
-def messages(
+def messages(  # noqa: PLR0913 - a set's whole address, and how it is made
     verb: Verb, family: Family, table: str, name: str, elements: Sequence[Timed], *, interval: bool, tag: bool
 ) -> Iterator[Message]:
     """Pack elements into as many requests as their attribute limit asks for."""
@@ -120,7 +123,11 @@ def _read_uniform(listed: memoryview, family: Family) -> list[tuple[bytes, bool,
         return None
     data = bytes(listed)
     timeout, expiration = 12 + size, 24 + size
-    headers = {0: data[:12], timeout: data[timeout : timeout + 4], expiration: data[expiration : expiration + 4]}
+    headers = {
+        0: data[:12],
+        timeout: data[timeout : timeout + 4],
+        expiration: data[expiration : expiration + 4],
+    }
     kinds = struct.unpack("=HHHHHH", headers[0])
     if kinds[0] != length or kinds[3] & 0x3FFF != _KEY:
         return None
@@ -155,5 +162,3 @@ def pair(found: Iterable[tuple[bytes, bool, Millis]], family: Family) -> dict[El
     if start is not None:
         ranges[start + last.to_bytes(family.size, "big")] = left
     return ranges
-
-

@@ -23,7 +23,9 @@ def _expression(name: str, *attributes: bytes) -> bytes:
 
 
 def _equals(value: bytes) -> bytes:
-    return _expression("cmp", wire.u32(1, _REGISTER), wire.u32(2, 0), wire.nested(3, wire.attribute(1, value)))
+    return _expression(
+        "cmp", wire.u32(1, _REGISTER), wire.u32(2, 0), wire.nested(3, wire.attribute(1, value))
+    )
 
 
 def source_in(family: Family, set_name: str) -> bytes:

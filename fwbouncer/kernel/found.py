@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fwbouncer.config.schema import Nft
 from fwbouncer.core.model import ONE_GROUP, Family, Kind, Layout, SetKey
 from fwbouncer.kernel import nft
-from fwbouncer.kernel.standing import Standing, StandingSet
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.standing import Standing, StandingSet
+    from fwbouncer.config.schema import Nft
 
 _RANGES = "-ranges"
 

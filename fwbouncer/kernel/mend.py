@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 
-from fwbouncer.config.schema import Nft
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
-from fwbouncer.kernel.ruleset import Chain, Skeleton
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.ruleset import Chain, Skeleton
+    from fwbouncer.config.schema import Nft
+    from collections.abc import Iterator
 
 _ACCEPT = 1
 # User data of a set: its keys are in network order. Without it nft prints interval sets wrongly.
@@ -50,7 +53,11 @@ def mend(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) -> It
 def delete_table(place: Nft) -> Message:
     """Take the whole table out."""
     return request(
-        Verb.DEL_TABLE, place.family, wire.text(1, place.table), about=f"delete table {place.table}", subject=place.table
+        Verb.DEL_TABLE,
+        place.family,
+        wire.text(1, place.table),
+        about=f"delete table {place.table}",
+        subject=place.table,
     )
 
 
@@ -89,7 +96,9 @@ def _counter(place: Nft, name: str) -> Message:
     attributes = wire.text(1, place.table) + wire.text(2, name) + wire.u32(3, nft.OBJECT_COUNTER)
     zero = wire.nested(4, wire.u64(1, 0), wire.u64(2, 0))
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return request(Verb.NEW_OBJECT, place.family, attributes, zero, flags=flags, about=f"create counter {name}")
+    return request(
+        Verb.NEW_OBJECT, place.family, attributes, zero, flags=flags, about=f"create counter {name}"
+    )
 
 
 def _sets(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]:
@@ -107,16 +116,22 @@ def _sets(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]
             wire.attribute(13, _BIG_ENDIAN + (MADE_HERE if place.set_only else b"")),
         )
         flags = NLM_F_CREATE | NLM_F_EXCL
-        yield request(Verb.NEW_SET, place.family, *attributes, flags=flags, about=f"create set {name}", subject=name)
+        yield request(
+            Verb.NEW_SET, place.family, *attributes, flags=flags, about=f"create set {name}", subject=name
+        )
 
 
 def mended(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, port: int) -> Standing:
     """Return how the table stands once the kernel has taken what `mend` yields."""
     after = Standing(exists=True, flags=nft.TABLE_OWNER if owned else 0, owner=port if owned else 0)
-    after.counters = {name: standing.counters.get(name, (0, 0)) for name in (*standing.counters, *wanted.counters)}
+    after.counters = {
+        name: standing.counters.get(name, (0, 0)) for name in (*standing.counters, *wanted.counters)
+    }
     after.sets = dict(standing.sets)
     for name, interval in wanted.sets:
-        after.sets.setdefault(name, StandingSet(set_flags(interval), KEY_TYPE[place.family], ours=place.set_only))
+        after.sets.setdefault(
+            name, StandingSet(set_flags(interval), KEY_TYPE[place.family], ours=place.set_only)
+        )
     for chain in wanted.chains:
         comments = tuple(rule.comment for rule in chain.rules)
         after.chains[chain.name] = StandingChain(
@@ -129,7 +144,9 @@ def _chains(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Messag
     """Rewrite the chains that differ. A chain that is in the way goes first, one that is jumped to is made first."""
     names = {chain.name for chain in wanted.chains}
     strange = [name for name in standing.chains if name not in names]
-    moved = [c.name for c in wanted.chains if c.name in standing.chains and _moved(standing.chains[c.name], c)]
+    moved = [
+        c.name for c in wanted.chains if c.name in standing.chains and _moved(standing.chains[c.name], c)
+    ]
     stale = [c for c in wanted.chains if c.name in moved or _rules_differ(standing, c)]
     for name in {*strange, *(chain.name for chain in stale if chain.name in standing.chains)}:
         yield _about_chain(Verb.DEL_RULE, place, name, "empty", key=2)

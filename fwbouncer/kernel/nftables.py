@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 
-from fwbouncer.config.schema import Config, Nft
 from fwbouncer.core.model import (
     FOREVER,
     Change,
@@ -28,10 +26,17 @@ from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.standing import Standing
 from fwbouncer.kernel.watch import Watch
 from fwbouncer.kernel.wire import NLM_F_DUMP, Message
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.config.schema import Config, Nft
+    from collections.abc import Iterator
 
 _TRIES = 5  # how often a reading that was disturbed is begun anew
 _MUCH = 2000  # elements in a change from which on notifications are turned off meanwhile
-_TOO_MANY = 250_000  # hosts: a dump walks a hash table from its start for every 32 KiB, so its time is quadratic
+_TOO_MANY = (
+    250_000  # hosts: a dump walks a hash table from its start for every 32 KiB, so its time is quadratic
+)
 _PASSING: Millis = 3_600_000  # timeout of an element that the same transaction takes out again
 
 
@@ -189,12 +194,18 @@ class Nftables:
             )
         given = table.sets.get(place.blacklists)
         if given is not None and given.key_type != nft.KEY_TYPE[place.family]:
-            raise KernelError(f"set-only: set {place.blacklists} in table {family} {place.table} holds no addresses")
+            raise KernelError(
+                f"set-only: set {place.blacklists} in table {family} {place.table} holds no addresses"
+            )
 
-    def _read_elements(self, place: Nft, name: str, flags: int, *, tolerant: bool) -> dict[Element, Millis] | None:
+    def _read_elements(
+        self, place: Nft, name: str, flags: int, *, tolerant: bool
+    ) -> dict[Element, Millis] | None:
         """Read a set; None for one that is so large that filling it anew is cheaper."""
         head = wire.text(1, place.table) + wire.text(2, name)
-        ask = request(Verb.GET_ELEMENT, place.family, head, flags=NLM_F_DUMP, about=f"list set {name}", subject=name)
+        ask = request(
+            Verb.GET_ELEMENT, place.family, head, flags=NLM_F_DUMP, about=f"list set {name}", subject=name
+        )
         held: dict[Element, Millis] = {}
         parts = []
         with closing(NetlinkSocket.open()) as reader:  # closing it ends a dump that is left halfway
@@ -245,7 +256,9 @@ class Nftables:
             yield from pack(Verb.DEL_ELEMENT, elements=[(element, FOREVER) for element, _ in gone])
         come = part.renew + part.add
         if come:
-            left = [(e, max(1, until - now)) for e, until in come] if timed else [(e, FOREVER) for e, _ in come]
+            left = (
+                [(e, max(1, until - now)) for e, until in come] if timed else [(e, FOREVER) for e, _ in come]
+            )
             yield from pack(Verb.NEW_ELEMENT, elements=left)
 
     def _empty(self, place: Nft, found: Standing) -> None:
@@ -257,13 +270,20 @@ class Nftables:
             interval = bool(there.flags & nft.SET_INTERVAL)
             gone = [(element, _PASSING if there.flags & nft.SET_TIMEOUT else FOREVER) for element in held]
             pack = partial(
-                elements.messages, family=place.family, table=place.table, name=name, interval=interval, tag=True
+                elements.messages,
+                family=place.family,
+                table=place.table,
+                name=name,
+                interval=interval,
+                tag=True,
             )
             messages = [*pack(Verb.NEW_ELEMENT, elements=gone), *pack(Verb.DEL_ELEMENT, elements=gone)]
             if messages:
                 self._sock.send_all(*nft.transaction(messages))
             if there.ours:
-                with suppress(KernelError):  # a rule of the administrator's still uses it: then it stays, empty
+                with suppress(
+                    KernelError
+                ):  # a rule of the administrator's still uses it: then it stays, empty
                     self._sock.send_all(*nft.transaction([mend.delete_set(place, name)]))
 
 

@@ -1,21 +1,24 @@
 """What stands around the sets: tables, chains, counters and rules, as data that can be printed and compared.
 
-    chain <chain>-<hook>            one for each hook
-        counter processed           every packet we see
-        replies pass                connections that this host opened
-        source in a group's set     counter of the group, drop (or goto the deny chain)
-    chain <chain>-deny              only where packets are logged or refused instead of dropped
+chain <chain>-<hook>            one for each hook
+    counter processed           every packet we see
+    replies pass                connections that this host opened
+    source in a group's set     counter of the group, drop (or goto the deny chain)
+chain <chain>-deny              only where packets are logged or refused instead of dropped
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
 
 from fwbouncer.config.schema import Action, Config, Hook, Nft, Replies
 from fwbouncer.core.model import Family, Kind, SetKey
 from fwbouncer.kernel import expressions as match
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 PROCESSED = "processed"
 _LOG_RATE, _LOG_BURST = 10, 50  # packets a second; a flood must not fill the log
@@ -77,7 +80,8 @@ def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -
     if config.replies is Replies.PASS:
         first.append(Rule("replies pass", match.is_reply() + match.verdict(match.RETURN)))
     chains = [
-        Chain(f"{place.chain}-{hook.name.lower()}", hook, place.priority, (*first, *bans)) for hook in config.hooks
+        Chain(f"{place.chain}-{hook.name.lower()}", hook, place.priority, (*first, *bans))
+        for hook in config.hooks
     ]
     if _denies(config):
         chains.insert(0, Chain(_deny_chain(place), None, 0, tuple(_deny(config, place.family))))

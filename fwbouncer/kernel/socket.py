@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
 
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted, SetFull
 from fwbouncer.kernel import wire
-from fwbouncer.kernel.wire import Ack, Message, Reply
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.wire import Ack, Message, Reply
+    from collections.abc import Iterator, Sequence
 
 NETLINK_NETFILTER = 12
 
@@ -155,7 +158,9 @@ def refusal(ack: Ack, message: Message) -> KernelError:
     """Turn the kernel's refusal of one message into the error that says what to do next."""
     words = f"{message.about}: {wire.describe(ack)}"
     if ack.error == errno.EPERM:
-        return NotPermitted(words)
+        return NotPermitted(
+            f"{words} (this needs CAP_NET_ADMIN, and a table that has an owner is its owner's alone)"
+        )
     if ack.error == errno.ENOENT:
         return NoSuchObject(words)
     if ack.error == errno.ENFILE:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fwbouncer.core.model import Family
 from fwbouncer.errors import NoSuchObject
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import Verb, request
-from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.wire import NLM_F_DUMP
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwbouncer.kernel.socket import NetlinkSocket
+    from fwbouncer.core.model import Family
+    from collections.abc import Iterator
 
 _COMMENT = 0  # the type of a comment in a rule's user data
 # User data of a set that we made in the administrator's table: what nft shows as its comment.
@@ -81,7 +84,9 @@ def counters(sock: NetlinkSocket, family: Family, table: str) -> dict[str, tuple
     return found
 
 
-def _list(sock: NetlinkSocket, verb: Verb, family: Family, *filters: bytes) -> Iterator[dict[int, memoryview]]:
+def _list(
+    sock: NetlinkSocket, verb: Verb, family: Family, *filters: bytes
+) -> Iterator[dict[int, memoryview]]:
     words = verb.name.lower().replace("get_", "list ") + "s"
     for reply in sock.dump(request(verb, family, *filters, flags=NLM_F_DUMP, about=words)):
         yield wire.table(reply.payload[4:])

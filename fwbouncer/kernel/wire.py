@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 NLM_F_REQUEST = 0x01
 NLM_F_ACK = 0x04
@@ -114,13 +116,13 @@ def string(payload: bytes | memoryview) -> str:
 
 
 def encode(message: Message, sequence: int) -> bytes:
-    """Number a message and put its header in front."""
+    """Give a message its number and put its header in front."""
     length = HEADER_LENGTH + len(message.payload)
     return _HEADER.pack(length, message.kind, message.flags | NLM_F_REQUEST, sequence, 0) + message.payload
 
 
 def encode_all(messages: Iterable[Message], first_sequence: int) -> bytes:
-    """Number messages one after the other and join them for one send."""
+    """Give messages numbers, one after the other, and join them for one send."""
     parts: list[bytes] = []
     for sequence, message in enumerate(messages, first_sequence):
         length = HEADER_LENGTH + len(message.payload)
