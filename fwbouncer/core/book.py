@@ -6,8 +6,8 @@ Nothing is written to the kernel before the first page: until then nobody can te
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.delta import Delta
 from fwbouncer.core.ledger import Ledger
@@ -24,6 +24,9 @@ from fwbouncer.core.model import (
 )
 from fwbouncer.core.wanted import Wanted
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # A snapshot that lacks more than this share of what is banned isn't believed at once: when the LAPI's database fails
 # halfway, the LAPI closes the page properly and says nothing.
 _SHARP = 0.25
@@ -35,7 +38,9 @@ class Taken:
 
     added: int
     ended: int
-    missing: int = 0  # claims that a snapshot lacked and that stay for now, until a second one lacks them, too
+    missing: int = (
+        0  # claims that a snapshot lacked and that stay for now, until a second one lacks them, too
+    )
     doubtful: bool = False  # see Ledger.absorb
 
 

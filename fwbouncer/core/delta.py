@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from fwbouncer.core.model import Change, Element, Holding, Layout, Millis, SetChange, SetKey
+from fwbouncer.core.room import squeeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -82,8 +83,10 @@ class Delta:
             change[target] = SetChange(flush=True)
         for target, notes in self._notes.items():
             part = SetChange(flush=target in self._unread)
-            self._sort(part, notes, desired.lookup(target), now, timeless=target in self._timeless)
-            self._hold_back(target, part)
+            freed = self._sort(part, notes, desired.lookup(target), now, timeless=target in self._timeless)
+            if target in self._room:
+                self._room[target] += freed
+                part = self._fitting(target, part, notes)
             if part:
                 change[target] = part
         return change
@@ -95,6 +98,9 @@ class Delta:
             notes = self._notes.get(target, {})
             wanted = desired.lookup(target)
             told = [*((element, 0) for element in part.remove), *part.renew, *part.add]
+            if target in self._room:
+                came = len(part.add) + sum(notes.get(element) == _UNSEEN for element, _ in part.renew)
+                self._room[target] += len(part.remove) - came
             for element, deadline in told:
                 if wanted(element) == deadline:
                     notes.pop(element, None)
@@ -102,8 +108,6 @@ class Delta:
                     notes[element] = deadline
             if not notes:
                 self._notes.pop(target, None)
-            if target in self._room:
-                self._room[target] += len(part.remove) - len(part.add)
 
     @staticmethod
     def _sort(
@@ -113,15 +117,19 @@ class Delta:
         now: Millis,
         *,
         timeless: bool,
-    ) -> None:
-        """Put each noted element where it belongs; notes that need nothing, now or later, are forgotten."""
+    ) -> int:
+        """Put each noted element where it belongs; notes that need nothing, now or later, are forgotten.
+
+        Returns how many elements have gone from the kernel by themselves.
+        """
         settled: list[Element] = []
+        freed = 0
         for element, held in notes.items():
             wanted = lookup(element)
             if wanted > now:
                 if held == 0:
                     part.add.append((element, wanted))
-                elif timeless or held == wanted:
+                elif held == wanted or (timeless and held != _UNSEEN):
                     settled.append(element)
                 else:
                     part.renew.append((element, wanted))
@@ -129,15 +137,17 @@ class Delta:
                 part.remove.append(element)
             elif held + GRACE <= now:
                 settled.append(element)
+                freed += held > _UNSEEN
         for element in settled:
             del notes[element]
+        return freed
 
-    def _hold_back(self, target: SetKey, part: SetChange) -> None:
-        """Cut a change to what a set of fixed size still takes, the bans that last longest first."""
-        room = self._room.get(target)
-        if room is None or len(part.add) <= room + len(part.remove):
-            return
-        room = max(0, room + len(part.remove))
-        part.add.sort(key=lambda pair: -pair[1])
-        self.held_back += len(part.add) - room
-        del part.add[room:]
+    def _fitting(self, target: SetKey, part: SetChange, notes: dict[Element, Millis]) -> SetChange:
+        """Leave out of a change what a set of fixed size has no room for."""
+        absent = {element for element, _ in part.renew if notes[element] == _UNSEEN}
+        room = self._room[target]
+        if len(part.add) + len(absent) <= room + len(part.remove):
+            return part
+        part, waiting = squeeze(part, room, absent)
+        self.held_back += waiting
+        return part

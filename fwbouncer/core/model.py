@@ -73,7 +73,9 @@ class Page:
     ended: array[int] = field(default_factory=lambda: array("q"))  # ids of decisions that are over
     rejects: Counter[str] = field(default_factory=Counter)  # reason -> how many decisions were skipped for it
     examples: list[str] = field(default_factory=list)  # a few rejects in words, escaped, for the log
-    ignored: Counter[str] = field(default_factory=Counter)  # likewise, what is well-formed but not ours: "scope AS"
+    ignored: Counter[str] = field(
+        default_factory=Counter
+    )  # likewise, what is well-formed but not ours: "scope AS"
 
 
 @dataclass(slots=True)
@@ -105,7 +107,9 @@ class Layout:
     """How a backend lays decisions out in sets."""
 
     flatten: bool  # ranges become disjoint intervals (nftables); otherwise nested networks stay as they are (ipset)
-    mixed: frozenset[tuple[str, Family]] = frozenset()  # (group, family) whose one set takes hosts and ranges alike
+    mixed: frozenset[tuple[str, Family]] = (
+        frozenset()
+    )  # (group, family) whose one set takes hosts and ranges alike
     timeless: frozenset[SetKey] = frozenset()  # sets without timeouts: the daemon itself removes what ends
     sizes: tuple[tuple[SetKey, int], ...] = ()  # sets that hold no more than so many elements
     unread: frozenset[SetKey] = frozenset()  # sets too large to be dumped: they are flushed and filled anew

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Config, Mode
 from fwbouncer.core.book import Book
@@ -14,12 +15,11 @@ from fwbouncer.kernel.memory import DryRun
 from fwbouncer.kernel.nftables import Nftables
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.lapi.client import Client
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.backend import Backend
-    from fwbouncer.core.names import Groups
     from fwbouncer.core.model import Family, Millis
+    from fwbouncer.core.names import Groups
+    from fwbouncer.kernel.backend import Backend
 
 
 def clock() -> Millis:
@@ -54,7 +54,7 @@ def backend(config: Config, where: Place) -> Backend:
         return Nftables(config, clock, sock, owned=where.owned)
     if config.mode is Mode.DRY_RUN:
         return DryRun(clock)
-    from fwbouncer.kernel import xtables_backend  # noqa: PLC0415 - costs time, and few need it
+    from fwbouncer.kernel import xtables_backend
 
     return xtables_backend.open_backend(config, clock)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.host.logs import fields
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.backend import Backend, Clock
-    from fwbouncer.core.model import Change, Holding, Layout
-    from fwbouncer.core.book import Book
     from collections.abc import Callable
+
+    from fwbouncer.core.book import Book
+    from fwbouncer.core.model import Change, Holding, Layout
+    from fwbouncer.kernel.backend import Backend, Clock
 
 _log = logging.getLogger("fwbouncer.kernel")
 T = TypeVar("T")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from fwbouncer.errors import LapiError, LapiRefused
 from fwbouncer.host.logs import fields
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.lapi.client import Client
-    from fwbouncer.kernel.backend import Clock
-    from fwbouncer.daemon.keeper import Keeper
-    from fwbouncer.core.pacing import Pacing
-    from fwbouncer.core.model import Millis, Page
     from fwbouncer.core.book import Book, Taken
+    from fwbouncer.core.model import Millis, Page
+    from fwbouncer.core.pacing import Pacing
+    from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.kernel.backend import Clock
+    from fwbouncer.lapi.client import Client
 
 _log = logging.getLogger("fwbouncer.lapi")
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from fwbouncer import __version__
 from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, Status, Traffic
 from fwbouncer.core.model import Family, Millis
 from fwbouncer.kernel.ruleset import PROCESSED
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.backend import Counted
-    from fwbouncer.daemon.poller import Poller
-    from fwbouncer.daemon.keeper import Keeper
-    from fwbouncer.config.schema import Config
     from collections.abc import Iterable
 
+    from fwbouncer.config.schema import Config
+    from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.daemon.poller import Poller
+    from fwbouncer.kernel.backend import Counted
 
-def status(  # noqa: PLR0913 - every part of the daemon has its say
+
+def status(
     config: Config,
     keeper: Keeper,
     poller: Poller,

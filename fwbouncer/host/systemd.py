@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import sdnotify
 
 from fwbouncer.kernel.socket import NETLINK_NETFILTER, NetlinkSocket
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

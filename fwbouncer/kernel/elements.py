@@ -7,12 +7,12 @@ address and the one behind its last, the latter marked as an end and without a t
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Element, Family, Millis
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.nft import ELEMENT_INTERVAL_END, Verb, request
 from fwbouncer.kernel.wire import NLM_F_CREATE, Message
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ TAG = b"\x00\x0afwbouncer\x00"  # what nft shows as comment "fwbouncer"
 Timed = tuple[Element, Millis]  # with a timeout from now; FOREVER for none
 
 
-def messages(  # noqa: PLR0913 - a set's whole address, and how it is made
+def messages(
     verb: Verb, family: Family, table: str, name: str, elements: Sequence[Timed], *, interval: bool, tag: bool
 ) -> Iterator[Message]:
     """Pack elements into as many requests as their attribute limit asks for."""

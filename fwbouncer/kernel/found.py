@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fwbouncer.core.model import ONE_GROUP, Family, Kind, Layout, SetKey
-from fwbouncer.kernel import nft
 from typing import TYPE_CHECKING
 
+from fwbouncer.core.model import ONE_GROUP, Family, Kind, Layout, SetKey
+from fwbouncer.kernel import nft
+
 if TYPE_CHECKING:
-    from fwbouncer.kernel.standing import Standing, StandingSet
     from fwbouncer.config.schema import Nft
+    from fwbouncer.kernel.standing import Standing, StandingSet
 
 _RANGES = "-ranges"
 

@@ -35,7 +35,7 @@ def _head(length: int, kind: int) -> bytes:
 
 
 def _entry_head(size: int) -> bytes:
-    # An address stands in an attribute of its family's number (1 or 2), inside one that says which address it is.
+    # An address stands in an attribute of its family's number, 1 or 2, inside one that says which address it is.
     return _head(8 + size, Data.IP | NESTED) + _head(4 + size, size // 16 + 1 | NET_ORDER)
 
 

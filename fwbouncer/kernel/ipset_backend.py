@@ -1,4 +1,4 @@
-"""The backend of mode ipset: keeps what is in the administrator's own sets, and touches neither rules nor sets."""
+"""The backend of mode ipset: keeps the contents of the administrator's own sets, and touches no rule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CREATE_FAMILY = {Family.V4: "inet", Family.V6: "inet6"}
 
 
 class IpsetBackend:
-    """One set a family. What never ends in a set with timeouts, and exceptions, are the administrator's own."""
+    """One set a family. In it, exceptions and what never ends are the administrator's own."""
 
     def __init__(
         self, config: Config, sets: IpsetSocket, store: SetStore, rules: Mapping[Family, Xtables]
@@ -92,13 +92,13 @@ class IpsetBackend:
         for family, name in self._names.items():
             if family not in self._there:
                 raise NoSuchObject(
-                    f"ipset {name} doesn't exist: make it, and a rule that uses it, with: ipset create {name} "
+                    f"ipset {name} doesn't exist: make it, and a rule that uses it: ipset create {name} "
                     f"{self._config.iptables.ipset_type} family {_CREATE_FAMILY[family]} timeout 300 "
                     f"maxelem {self._config.iptables.ipset_size}"
                 )
 
     def counters(self) -> list[Counted]:
-        """Read the counters of the administrator's rules that match our sets, and of the chains these stand in."""
+        """Read the counters of the administrator's rules on our sets, and of the chains that these stand in."""
         found: list[Counted] = []
         for family, rules in self._rules.items():
             packets = size = passed = passed_size = 0

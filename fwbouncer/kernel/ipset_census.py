@@ -1,4 +1,4 @@
-"""Notices that somebody emptied or filled an ipset: ipset tells nobody, but a set's size is cheap to ask for."""
+"""Notices that somebody emptied or filled an ipset: nothing tells, but a set's size is cheap to ask for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Census:
     def expect(self, deadlines: Iterable[Millis]) -> None:
         """Note when elements that were just written end.
 
-        What they replaced stays noted: that makes the census less strict when it would have ended, never wrong.
+        What they replaced stays noted: the census is less strict when that would have ended, never wrong.
         """
         self._ends.update(deadline >> _SHIFT for deadline in deadlines if deadline < FOREVER)
 

@@ -27,8 +27,8 @@ _FAMILY = {number: family for family, number in NFPROTO.items()}
 _PER_SET = {Data.COUNT, Data.REFERENCES, Data.MEMSIZE, Data.MAXELEM, Data.HASHSIZE}
 _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct(">I")
-# How nearly every element is listed: two heads and an address, its prefix length, its timeout. To read this in one go
-# takes a third of the time; the heads, once known to be these, are told apart by the body's length alone.
+# How nearly every element is listed: two heads and an address, a prefix length, a timeout, in this order. Reading
+# that in one go, after a look at the heads, takes a third of the time.
 _PLAIN = {24 + size: struct.Struct(f">8s{size}s4sB3x4sI") for size in (4, 16)}
 _PLAIN_HEADS = {
     24 + size: (
@@ -104,13 +104,13 @@ def held(body: memoryview) -> Held | None:
     plain = _PLAIN.get(len(body))
     if plain is not None:
         head, address, prefix_head, prefix, timeout_head, timeout = plain.unpack(body)
-        if (head, prefix_head, timeout_head) == _PLAIN_HEADS[len(body)]:
+        if (head, prefix_head, timeout_head) == _PLAIN_HEADS[len(body)] and prefix <= len(address) * 8:
             return Held(_key(address, prefix), timeout)
     parts = wire.table(body)
     address = next((bytes(value) for _, value in wire.attributes(parts.get(Data.IP, b""))), b"")
-    if len(address) not in (4, 16):
-        return None
     prefix = wire.number(parts[Data.PREFIX]) if Data.PREFIX in parts else len(address) * 8
+    if len(address) not in (4, 16) or prefix > len(address) * 8:
+        return None
     timeout = wire.number(parts[Data.TIMEOUT]) if Data.TIMEOUT in parts else None
     return Held(_key(address, prefix), timeout, bool(wire.number(parts.get(Data.FLAGS, b"")) & NOMATCH))
 

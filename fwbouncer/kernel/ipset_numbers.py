@@ -1,4 +1,4 @@
-"""The numbers of ipset's netlink protocol (include/uapi/linux/netfilter/ipset/ip_set.h), and its errors in words."""
+"""The numbers of ipset's netlink protocol (uapi/linux/netfilter/ipset/ip_set.h), and its errors in words."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIST_NAMES, LIST_HEADERS = 2, 4  # command flags
 NOMATCH = 4  # a flag of an element
 
 NFPROTO = {Family.V4: 2, Family.V6: 10}
-# The newest revision that every kernel since 3.18 and every ipset tool since 6.22 knows: an older tool can't list a
-# set of a newer one.
+# The newest revision that every kernel since 3.18 and every ipset tool since 6.22 knows: a tool can't list a set of
+# one that is newer than itself.
 REVISION = {"hash:net": 6, "hash:ip": 4}
 
 
@@ -39,7 +39,7 @@ class Top(IntEnum):
     PROTOCOL = 1
     NAME = 2
     TYPE = 3
-    OTHER_NAME = 3  # noqa: PIE796 - the kernel uses the number twice
+    OTHER_NAME = 3  # the number is used twice
     REVISION = 4
     FAMILY = 5
     FLAGS = 6

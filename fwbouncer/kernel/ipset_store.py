@@ -1,4 +1,4 @@
-"""What is in the ipsets: filled in bulk, grown when full, the longest bans renewed before the kernel ends them."""
+"""What is in the ipsets: filled in bulk, grown when full, long bans renewed before the kernel ends them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMED = 3  # refused entries are named in the log, the others only counted
 
 
 def temporary_name(name: str) -> str:
-    """Name the set that a set is grown through; by one name always, so that a crash leaves nothing unknown."""
+    """Name the set that a set is grown through; always by one name, so a crash leaves nothing unknown."""
     return f"fwbouncer-{zlib.crc32(name.encode()):08x}"
 
 

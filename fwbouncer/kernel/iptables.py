@@ -1,9 +1,9 @@
-"""The rules of iptables as data: what iptables-save shows, what must stand there, how to get from one to the other.
+"""The rules of iptables as data: what iptables-save shows, what must stand there, the way from one to the other.
 
 Runs nothing. The filter table of one family looks like this, an arrow being a rule's target:
 
     INPUT, DOCKER-USER …            the first rule of each chain in the configuration → CROWDSEC_CHAIN
-    CROWDSEC_CHAIN                  answers to connections of our own → RETURN; then for each set a rule → verdict
+    CROWDSEC_CHAIN                  answers to our own connections → RETURN; then for each set a rule → verdict
     CROWDSEC_LOG                    where denials are logged: LOG, so many a second; then the verdict
     CROWDSEC_DENY                   where the verdict takes more than one rule
 """
@@ -30,8 +30,8 @@ Rule = tuple[str, ...]  # the words behind "-A CHAIN"
 JUMP: Rule = ("-j", CHAIN)
 # The direction alone is enough: a packet without a connection, or the first of one, is not a reply.
 REPLIES: Rule = ("-m", "conntrack", "--ctdir", "REPLY", "-j", "RETURN")
-# Without its neighbours' answers a host finds no way to send anything, and tracking knows nothing of them. They can't
-# come from farther off: the kernel takes only those that no router has passed on.
+# Without its neighbours' answers a host finds no way to send anything, and tracking knows nothing of them. None
+# comes from farther off: the kernel takes only those that no router has passed on.
 NEIGHBOURS: tuple[Rule, ...] = tuple(
     ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", kind, "-j", "RETURN") for kind in ("135", "136")
 )
@@ -70,7 +70,7 @@ Table = dict[str, Chain]  # the filter table by chain
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """What must stand in the filter table: our chains with their rules, and the chains that jump to the first."""
+    """What must stand in the filter table: our chains with their rules, and who jumps to the first."""
 
     chains: Mapping[str, tuple[Rule, ...]]
     jumps: tuple[str, ...]
@@ -133,7 +133,7 @@ def faults(table: Table, wanted: Skeleton) -> list[str]:
     """Say in words where the table differs from what must stand there."""
     found = [f"{name} is gone" for name in wanted.chains if name not in table]
     found += [f"{name} was changed" for name, rules in wanted.chains.items() if _differs(table, name, rules)]
-    found += [f"{name} is left over" for name in OURS if name in table and name not in wanted.chains]
+    found += [f"{name} is left over" for name in _left_over(table, wanted)]
     for name, chain in table.items():
         at = [index for index, line in enumerate(chain.lines) if line.rule == JUMP]
         if name in wanted.jumps and at != [0]:
@@ -158,11 +158,11 @@ def mending(table: Table, wanted: Skeleton) -> list[str]:
         lines += [_append(name, counted.get(rule, Line(rule))) for rule in rules]
     for name, chain in table.items():
         lines += _jumps(name, chain, wanted=name in wanted.jumps)
-    return [*lines, *_dropped(table, [name for name in OURS if name in table and name not in wanted.chains])]
+    return [*lines, *_dropped(table, _left_over(table, wanted))]
 
 
 def removal(table: Table) -> list[str]:
-    """Return the lines for iptables-restore that take everything of ours out, jumps first, then the chains."""
+    """Return the lines for iptables-restore that take everything of ours out: jumps, then chains."""
     lines = [line for name, chain in table.items() for line in _jumps(name, chain, wanted=False)]
     return [*lines, *_dropped(table, [name for name in OURS if name in table])]
 
@@ -191,9 +191,14 @@ def _jumps(name: str, chain: Chain, *, wanted: bool) -> Iterator[str]:
         yield f"[{packets}:{size}] -I {name} 1 {join(JUMP)}"
 
 
-def _dropped(table: Table, chains: list[str]) -> Iterator[str]:
-    """Empty chains of ours, and remove those that no rule of somebody else's leads to."""
-    leading = {
+def _left_over(table: Table, wanted: Skeleton) -> list[str]:
+    there = [name for name in OURS if name in table and name not in wanted.chains]
+    return [name for name in there if table[name].lines or name not in _leading(table)]
+
+
+def _leading(table: Table) -> set[str]:
+    """Return where rules of somebody else's lead; ours to remove is only what they don't lead to."""
+    return {
         target
         for name, chain in table.items()
         for rule in chain.rules()
@@ -201,5 +206,10 @@ def _dropped(table: Table, chains: list[str]) -> Iterator[str]:
         for flag, target in pairwise(rule)
         if flag in ("-j", "-g")
     }
+
+
+def _dropped(table: Table, chains: list[str]) -> Iterator[str]:
+    """Empty chains of ours, and remove those that can go."""
+    leading = _leading(table)
     yield from (f"-F {name}" for name in chains)
     yield from (f"-X {name}" for name in chains if name not in leading)

@@ -54,10 +54,13 @@ class Memory:
         return self._layout
 
     def dump(self) -> Holding:
-        """Copy out what has not ended yet."""
-        now = self._clock()
+        """Copy out what has not ended yet; of sets that are too large to be read, nothing."""
+        now, unread = self._clock(), self._layout.unread
         self._found_skeleton = self._skeleton
-        return {target: {e: d for e, d in held.items() if d > now} for target, held in self._sets.items()}
+        return {
+            target: {e: d for e, d in held.items() if d > now and target not in unread}
+            for target, held in self._sets.items()
+        }
 
     def whole(self) -> bool:
         """Say whether nobody has flushed since the last change, as far as the last look tells."""
@@ -153,7 +156,8 @@ class Memory:
     # How a change is carried out.
 
     def _built(self, target: SetKey, part: SetChange, now: Millis) -> _Set:
-        standing = {e: d for e, d in self._sets.get(target, {}).items() if d + self._linger > now}
+        found = {} if part.flush else self._sets.get(target, {})
+        standing = {e: d for e, d in found.items() if d + self._linger > now}
         timeless = target in self._layout.timeless
         told = [(e, d, True) for e, d in part.renew] + [(e, d, False) for e, d in part.add]
         for element in [*part.remove, *(e for e, _, _ in told)]:

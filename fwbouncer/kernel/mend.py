@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.ruleset import Chain, Skeleton
-    from fwbouncer.config.schema import Nft
     from collections.abc import Iterator
+
+    from fwbouncer.config.schema import Nft
+    from fwbouncer.kernel.ruleset import Chain, Skeleton
 
 _ACCEPT = 1
 # User data of a set: its keys are in network order. Without it nft prints interval sets wrongly.

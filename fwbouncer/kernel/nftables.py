@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import (
     FOREVER,
@@ -26,11 +27,11 @@ from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.standing import Standing
 from fwbouncer.kernel.watch import Watch
 from fwbouncer.kernel.wire import NLM_F_DUMP, Message
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.config.schema import Config, Nft
     from collections.abc import Iterator
+
+    from fwbouncer.config.schema import Config, Nft
 
 _TRIES = 5  # how often a reading that was disturbed is begun anew
 _MUCH = 2000  # elements in a change from which on notifications are turned off meanwhile

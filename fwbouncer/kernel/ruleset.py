@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2s
+from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Hook, Nft, Replies
 from fwbouncer.core.model import Family, Kind, SetKey
 from fwbouncer.kernel import expressions as match
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

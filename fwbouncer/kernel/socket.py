@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted, SetFull
 from fwbouncer.kernel import wire
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.wire import Ack, Message, Reply
     from collections.abc import Iterator, Sequence
+
+    from fwbouncer.kernel.wire import Ack, Message, Reply
 
 NETLINK_NETFILTER = 12
 

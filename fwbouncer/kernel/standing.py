@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fwbouncer.errors import NoSuchObject
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import Verb, request
 from fwbouncer.kernel.wire import NLM_F_DUMP
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.kernel.socket import NetlinkSocket
-    from fwbouncer.core.model import Family
     from collections.abc import Iterator
+
+    from fwbouncer.core.model import Family
+    from fwbouncer.kernel.socket import NetlinkSocket
 
 _COMMENT = 0  # the type of a comment in a rule's user data
 # User data of a set that we made in the administrator's table: what nft shows as its comment.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from fwbouncer.errors import KernelBusy
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import Verb
 from fwbouncer.kernel.socket import NetlinkSocket
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwbouncer.core.model import Family
     from collections.abc import Iterator
+
+    from fwbouncer.core.model import Family
 
 _FAMILY = {number: family for family, number in nft.PROTOCOL.items()}
 

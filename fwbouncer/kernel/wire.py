@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Literal, NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The backend of mode iptables: an ipset per group and family, and the rules that use them. Opens mode ipset, too."""
+"""The backend of mode iptables: an ipset for each group and family, and the rules that use them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class IptablesBackend:
     ) -> IptablesBackend:
         """Find the programs and the kernel. Raises ConfigError where a program or an extension is missing.
 
-        `variant` is "legacy" or "nft" to insist on one kind of iptables; `longest` is the longest timeout given.
+        `variant` is "legacy" or "nft", to insist on one kind of iptables; `longest` is the longest timeout.
         """
         rules: dict[Family, Xtables] = {}
         try:

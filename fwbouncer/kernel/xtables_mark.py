@@ -24,7 +24,7 @@ _TABLE = b"filter".ljust(32, b"\0")
 _INFO = struct.Struct("=32sI5I5III")  # name, hooks, entries, underflows, number of entries, size
 _ENTRIES = struct.Struct("=32sI4x")  # name, size; the entries follow, aligned to eight bytes
 _FAMILIES = {
-    # address family, level, where in an entry its length and its counters stand (struct ipt_entry, ip6t_entry)
+    # address family, level, where an entry (struct ipt_entry, ip6t_entry) has its length and its counters
     Family.V4: (socket.AF_INET, socket.IPPROTO_IP, 90, 96),
     Family.V6: (socket.AF_INET6, socket.IPPROTO_IPV6, 142, 152),
 }

@@ -1,8 +1,8 @@
 """Which ipset holds which group, in one family.
 
-A set's name is only a number; which group it holds stands in the comment of its rule, and is remembered while we run.
-A set that can't be told, or is of the wrong make, becomes a group of its own, named as it is: it keeps blocking until
-the daemon, which wants nothing of such a group, has put everything into other sets and taken it out of this one.
+A set's name is only a number; which group it holds stands in its rule's comment, and is remembered while we run.
+A set that can't be told, or is of the wrong make, becomes a group of its own, named as it is: it keeps blocking
+until the daemon, which wants nothing of such a group, has everything in other sets and takes it out of this one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Names:
 
     def claim(self, origins: Mapping[str, str | None]) -> None:
         """Learn from the rules in our chain of sets that had another name in an earlier configuration."""
-        self._earlier = {name for name, origin in origins.items() if origin and not self._ours.fullmatch(name)}
+        self._earlier = {
+            name for name, origin in origins.items() if origin and not self._ours.fullmatch(name)
+        }
 
     def is_ours(self, name: str) -> bool:
         """Tell a name that only we give, this run or an earlier one."""
@@ -48,7 +50,7 @@ class Names:
     def recognise(
         self, there: Collection[str], origins: Mapping[str, str | None], fits: Callable[[str], bool]
     ) -> None:
-        """Match the sets that are there with groups, by memory, then by the origins in our rules' comments."""
+        """Match the sets that are there with groups: by memory, then by the origins in our comments."""
         known = {group: name for group, name in self.of.items() if not self.is_leftover(group)}
         self.of = {group: name for group, name in known.items() if name not in there or fits(name)}
         for name in sorted(set(there) - set(self.of.values())):
@@ -68,6 +70,6 @@ class Names:
 
 
 def _group(origin: str) -> str:
-    """Name the group of an origin as a rule's comment tells it; the incumbent writes a list as "lists:name"."""
+    """Name the group of an origin as a comment tells it; the incumbent writes a list as "lists:name"."""
     kind, colon, name = origin.partition(":")
     return set_group("lists", name) if colon and kind == "lists" else set_group(origin, "")

@@ -121,7 +121,9 @@ class Side:
     def remove(self) -> None:
         """Take out the jumps, the chains and then the sets, which can't go while a rule uses them."""
         table = self._rules.save()
-        self._names.claim(dict(filter(None, map(iptables.set_of, table.get(iptables.CHAIN, Chain()).rules()))))
+        self._names.claim(
+            dict(filter(None, map(iptables.set_of, table.get(iptables.CHAIN, Chain()).rules())))
+        )
         lines = iptables.removal(table)
         if lines:
             self._rules.restore(lines)

@@ -71,7 +71,7 @@ def test_a_missing_set_is_an_error_that_says_how_to_make_it(inside: Bench) -> No
         backend.apply(ban("198.18.0.7", "2001:db8:ba0::7"))
     assert set(inside.members("mine6")) == {"2001:db8:ba0::7"}
     run("ipset", "create", "mine", "hash:net", "timeout", "300")
-    assert backend.disturbed() == "ipset mine appeared"
+    assert backend.disturbed() == "somebody (ipset mine appeared)"
     backend.dump()
     assert backend.whole()
     backend.apply(ban("198.18.0.7"))
@@ -115,8 +115,8 @@ def test_a_set_of_hosts_takes_hosts_alone(inside: Bench, caplog: pytest.LogCaptu
 @pytest.mark.parametrize("options", [(), ("counters",), ("comment",), ("skbinfo",), ("forceadd",)])
 def test_a_full_set_grows_with_all_that_it_is(inside: Bench, probe: Probe, options: tuple[str, ...]) -> None:
     """The larger set keeps the properties, the elements with their extensions, and the rule."""
-    make("timeout", "300", "maxelem", "4", "netmask" if not options else "hashsize",
-         "24" if not options else "1024", *options, kind="hash:ip" if not options else "hash:net")  # fmt: skip
+    kind, more = ("hash:net", options) if options else ("hash:ip", ("netmask", "24"))
+    make("timeout", "300", "maxelem", "4", *more, kind=kind)
     note = ("comment", "by hand") if "comment" in options else ()
     run("ipset", "add", "mine", "198.18.9.0", "timeout", "0", *note)
     inside.iptables("-A", "INPUT", "-m", "set", "--match-set", "mine", "src", "-j", "DROP")
@@ -161,4 +161,4 @@ def test_a_flush_is_noticed(inside: Bench) -> None:
     time.sleep(0.1)
     assert backend.disturbed() is None
     run("ipset", "flush", "mine")
-    assert backend.disturbed() == "ipset mine was emptied"
+    assert backend.disturbed() == "somebody (ipset mine was emptied)"

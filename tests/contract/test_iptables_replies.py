@@ -57,7 +57,9 @@ def ask(net: Network, family: int) -> bool:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_answers_to_our_own_connections_pass(inside: Bench, net: Network, greeter: Greeter, family: int) -> None:
+def test_answers_to_our_own_connections_pass(
+    inside: Bench, net: Network, greeter: Greeter, family: int
+) -> None:
     """Mail to a banned peer, and DNS from one, work, while nothing that it opens gets in."""
     backend = inside.backend()
     backend.apply(bans(ATTACKER[family]))

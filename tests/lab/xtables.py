@@ -1,4 +1,4 @@
-"""The mail host with iptables: backends on it, changes in short, what the iptables and ipset programs show."""
+"""The mail host with iptables: backends on it, changes in short, what iptables and ipset show."""
 
 from __future__ import annotations
 
@@ -109,8 +109,21 @@ class Bench:
         """Return the names of all sets."""
         return set(run("ipset", "list", "-name").split())
 
+    def make_set(self, name: str, *words: str) -> None:
+        """Make a set as an administrator does."""
+        run("ipset", "create", name, *words)
+
+    def flush_sets(self) -> None:
+        """Empty all sets as an administrator does."""
+        run("ipset", "flush")
+
+    def count(self, name: str) -> int:
+        """Return how many elements a set holds."""
+        lines = run("ipset", "list", "-t", name).splitlines()
+        return next(int(line.split(": ")[1]) for line in lines if line.startswith("Number of entries"))
+
     def settle(self, backend: IptablesBackend | IpsetBackend, within: float = 2) -> str:
-        """Wait until the backend notices something, then repair as the daemon does; returns what it noticed."""
+        """Wait until the backend notices something, then repair as the daemon does; returns what it was."""
         deadline = time.monotonic() + within
         while (noticed := backend.disturbed()) is None:
             assert time.monotonic() < deadline, "nothing was noticed"

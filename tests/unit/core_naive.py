@@ -22,7 +22,7 @@ thorough = settings(max_examples=200, deadline=None)
 # Corners of sixteen addresses each: at the very bottom, in the middle, at the very top.
 CORNERS = tuple(
     ip_address(text).packed
-    for text in ("0.0.0.0", "10.0.0.64", "255.255.255.240", "::", "2001:db8::40", "ffff:" * 7 + "fff0")
+    for text in ("255.255.255.240", "2001:db8::40", "0.0.0.0", "10.0.0.64", "::", "ffff:" * 7 + "fff0")
 )
 ADDRESSES = tuple((int.from_bytes(c, "big") + n).to_bytes(len(c), "big") for c in CORNERS for n in range(16))
 GROUPS = ("crowdsec", "CAPI")
@@ -130,9 +130,13 @@ def keys(corners: int = len(CORNERS)) -> st.SearchStrategy[AddressKey]:
     return st.builds(network, addresses, st.sampled_from([0, 0, 1, 2, 3, 4]))
 
 
-def pages(now: Millis, *, startup: st.SearchStrategy[bool] | None = None) -> st.SearchStrategy[Page]:
+def pages(
+    now: Millis, *, startup: st.SearchStrategy[bool] | None = None, corners: int = len(CORNERS)
+) -> st.SearchStrategy[Page]:
     """Draw pages in which ids come twice, come again with another address, and end without having been."""
-    row = st.tuples(IDS, keys(), DURATIONS.map(lambda duration: now + duration), st.sampled_from(LABELS))
+    row = st.tuples(
+        IDS, keys(corners), DURATIONS.map(lambda duration: now + duration), st.sampled_from(LABELS)
+    )
     return st.builds(
         lambda rows, ended, startup: page(rows, ended, startup=startup),
         st.lists(row, max_size=6),
