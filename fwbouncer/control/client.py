@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class NotRunning(ControlError):  # noqa: N818 - a state to ask for, like those in errors.py
+class NotRunning(ControlError):
     """Nobody listens on the socket."""
 
 

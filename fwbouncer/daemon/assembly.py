@@ -54,7 +54,7 @@ def backend(config: Config, where: Place) -> Backend:
         return Nftables(config, clock, sock, owned=where.owned)
     if config.mode is Mode.DRY_RUN:
         return DryRun(clock)
-    from fwbouncer.kernel import xtables_backend
+    from fwbouncer.kernel import xtables_backend  # noqa: PLC0415 - costs time, and few need it
 
     return xtables_backend.open_backend(config, clock)
 

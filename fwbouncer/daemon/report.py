@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fwbouncer.kernel.backend import Counted
 
 
-def status(
+def status(  # noqa: PLR0913 - every part of the daemon has its say
     config: Config,
     keeper: Keeper,
     poller: Poller,

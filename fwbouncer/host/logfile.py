@@ -70,11 +70,11 @@ class LogFile(BaseRotatingHandler):
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
 
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802 - the base class's name
         """Tell whether the file is as large as it may be."""
         return self.stream is not None and self.stream.tell() >= self._config.max_size_mb * _MEGABYTE
 
-    def doRollover(self) -> None:
+    def doRollover(self) -> None:  # noqa: N802 - the base class's name
         """Put the file aside and begin a new one."""
         if self.stream is not None:
             self.stream.close()

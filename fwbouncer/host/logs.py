@@ -51,14 +51,14 @@ def setup(config: Log, environ: Mapping[str, str], stderr: TextIO | None = None)
     logging.addLevelName(TRACE, "trace")
     logging.raiseExceptions = False  # a log that can't be written never shows up as a traceback
     # There is no standard error where the caller closed it; then the log goes to its file, or nowhere.
-    stream = stderr or sys.stderr or Path(os.devnull).open("w")
+    stream = stderr or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
     journal = _is_journal(stream, environ)
     line = JsonLine if config.json else TextLine
     console = Console(stream)
     console.setFormatter(line(journal=journal))
     handlers: list[logging.Handler] = [console]
     if config.file is not None:
-        from fwbouncer.host.logfile import LogFile
+        from fwbouncer.host.logfile import LogFile  # noqa: PLC0415 - few need it, and it costs time at start
 
         file = LogFile(config, fallback=console)
         file.setFormatter(line(journal=False))
@@ -91,7 +91,7 @@ def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 class Console(logging.StreamHandler[TextIO]):
     """Standard error. When it can't be written to there is nobody to tell."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class calls it so
         """Go on."""
 
     def tell(self, text: str) -> None:

@@ -25,7 +25,7 @@ TAG = b"\x00\x0afwbouncer\x00"  # what nft shows as comment "fwbouncer"
 Timed = tuple[Element, Millis]  # with a timeout from now; FOREVER for none
 
 
-def messages(
+def messages(  # noqa: PLR0913 - a set's whole address, and how it is made
     verb: Verb, family: Family, table: str, name: str, elements: Sequence[Timed], *, interval: bool, tag: bool
 ) -> Iterator[Message]:
     """Pack elements into as many requests as their attribute limit asks for."""

@@ -41,7 +41,7 @@ class Reject(StrEnum):
     OVER = "duration is not positive"
 
 
-class _Rejected(Exception):  # noqa: N818 - it carries a reason, nothing went wrong
+class _Rejected(Exception):
     """One decision can't be used."""
 
     def __init__(self, reason: Reject, detail: str) -> None:
