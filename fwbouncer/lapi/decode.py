@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from fwbouncer.core.duration import nanoseconds
 from fwbouncer.core.guard import refusal
 from fwbouncer.core.model import Family, Label, Page
 from fwbouncer.core.names import escaped, shown
 from fwbouncer.errors import LapiBadAnswer
 from fwbouncer.lapi.address import address_key
-from fwbouncer.lapi.duration import nanoseconds
 from fwbouncer.lapi.page import PageParser
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class PageBuilder:
         self._decoder = decoder
         self.now = now  # what durations count from; may move on from batch to batch
         self._durations: dict[
-            str, Millis
+            str, Millis,
         ] = {}  # those met before: the entries of a list end in the same second
 
     def new(self, rows: list[Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwbouncer.lapi.duration import nanoseconds
+from fwbouncer.core.duration import nanoseconds
 
 UNITS = {
     "h": 3600 * 10**9,
