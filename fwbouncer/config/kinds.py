@@ -96,7 +96,7 @@ def _hook(text: str) -> Hook:
     if word == "ingress":
         raise ValueError(
             "a chain at ingress belongs to one network device, and tables of family ip or ip6 can't hold it; "
-            "use prerouting with priority -300, which is the earliest place that sees all devices",
+            "use prerouting with priority -300, which is the earliest place that sees all devices"
         )
     if word not in hooks:
         raise ValueError(f"{show(text)} is not a hook; use some of {', '.join(hooks)}")
@@ -107,7 +107,7 @@ def _name(text: str) -> str:
     if not _NAME.fullmatch(text) or len(text) > 200:
         raise ValueError(
             f"{show(text)} can't name something in the kernel; use up to 200 of A-Z a-z 0-9 _ - . / "
-            "and begin with a letter or an underscore",
+            "and begin with a letter or an underscore"
         )
     return text
 
@@ -177,5 +177,5 @@ LOG_PREFIX = Kind("text", _log_prefix)
 LEVEL = choice(LEVELS)
 REPLIES = choice({reply.value: reply for reply in Replies})
 IPSET_TYPE = choice(
-    {"nethash": "hash:net", "hash:net": "hash:net", "iphash": "hash:ip", "hash:ip": "hash:ip"},
+    {"nethash": "hash:net", "hash:net": "hash:net", "iphash": "hash:ip", "hash:ip": "hash:ip"}
 )

@@ -220,7 +220,7 @@ def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:
             settings.error(key, f"is longer than {limit} bytes, ipset's limit; shorten it")
     if names[Family.V4] == names[Family.V6] and mode in (Mode.IPSET, Mode.IPTABLES):
         settings.error(
-            "blacklists_ipv6", "is also blacklists_ipv4, but an ipset takes one family; change one",
+            "blacklists_ipv6", "is also blacklists_ipv4, but an ipset takes one family; change one"
         )
     return names
 

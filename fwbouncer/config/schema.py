@@ -49,7 +49,7 @@ class Lapi:
     """Where decisions come from. Durations are seconds."""
 
     urls: tuple[
-        str, ...,
+        str, ...
     ]  # the first is preferred; http(s)://…/ with a slash at the end, or a Unix socket's path
     key: str | None = field(default=None, repr=False)
     cert_path: Path | None = None
@@ -134,7 +134,7 @@ class Config:
     replies: Replies = Replies.PASS
     iptables: Iptables = Iptables()
     blacklists: dict[Family, str] = field(
-        default_factory=lambda: {Family.V4: "crowdsec-blacklists", Family.V6: "crowdsec6-blacklists"},
+        default_factory=lambda: {Family.V4: "crowdsec-blacklists", Family.V6: "crowdsec6-blacklists"}
     )
     log: Log = Log()
     prometheus: Prometheus = Prometheus()

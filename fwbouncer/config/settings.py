@@ -50,7 +50,7 @@ class Settings:
     """The value of every key, and where it came from. After a mistake, the default stands in."""
 
     def __init__(
-        self, path: Path, entries: Mapping[str, Entry], environ: Mapping[str, str], notes: Notes,
+        self, path: Path, entries: Mapping[str, Entry], environ: Mapping[str, str], notes: Notes
     ) -> None:
         self.path = path
         self.notes = notes
@@ -92,7 +92,7 @@ class Settings:
             if key.alias_of and (entry := named.pop(key.name, None)):
                 if key.alias_of in named:
                     self.notes.warn(
-                        entry.place, key.name, f"means {key.alias_of}, which is there too and wins",
+                        entry.place, key.name, f"means {key.alias_of}, which is there too and wins"
                     )
                 named.setdefault(key.alias_of, entry)
         return named
@@ -135,5 +135,5 @@ class Settings:
                 if meant and name not in self._environ:
                     variable = "its variable" if key.secret else f"the variable {show(match[0])}"
                     self.notes.warn(
-                        text.place, key.name, f"{variable} is not set; set it, or write the value",
+                        text.place, key.name, f"{variable} is not set; set it, or write the value"
                     )

@@ -64,7 +64,7 @@ class Daemon:
             _log.info("%s", line)
         self._where = assembly.place(self._config, self._manager)
         self._keeper = Keeper(
-            assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock,
+            assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock
         )
         await self._keeper.begin()
         self._new_poller()
@@ -118,7 +118,7 @@ class Daemon:
     def _new_poller(self) -> None:
         self._client = assembly.client(self._config, self._groups)
         self._poller = Poller(
-            self._client, assembly.pacing(self._config), self._keeper.book, self._keeper, assembly.clock,
+            self._client, assembly.pacing(self._config), self._keeper.book, self._keeper, assembly.clock
         )
 
     def _start_polling(self) -> None:
@@ -143,7 +143,7 @@ class Daemon:
     async def _change_to(self, config: Config) -> None:
         before = self._config
         client = assembly.client(
-            config, self._groups,
+            config, self._groups
         )  # may refuse certificates: then nothing has changed yet
         backend = assembly.backend(config, self._where)
         await self._end([self._polling])
@@ -151,7 +151,7 @@ class Daemon:
         self._config, self._client = config, client
         old_poller = self._poller
         self._poller = Poller(
-            client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock,
+            client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock
         )
         self._poller.last_answer = old_poller.last_answer
         (await self._keeper.replace(backend)).close()
@@ -181,7 +181,7 @@ class Daemon:
         while True:
             await asyncio.sleep(interval or 60.0)
             self._manager.say("WATCHDOG=1", self._summary()) if interval else self._manager.say(
-                self._summary(),
+                self._summary()
             )
 
     async def _expire(self) -> None:

@@ -122,7 +122,7 @@ class PageBuilder:
         self._decoder = decoder
         self.now = now  # what durations count from; may move on from batch to batch
         self._durations: dict[
-            str, Millis,
+            str, Millis
         ] = {}  # those met before: the entries of a list end in the same second
 
     def new(self, rows: list[Any]) -> None:

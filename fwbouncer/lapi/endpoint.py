@@ -62,7 +62,7 @@ def endpoint(url: str) -> Endpoint:
         usable = None
     if not usable:
         raise ConfigError(
-            f"api_url {shown(url)} is neither a http or https URL nor the path of a Unix socket",
+            f"api_url {shown(url)} is neither a http or https URL nor the path of a Unix socket"
         )
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     base = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}/"

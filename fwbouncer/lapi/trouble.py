@@ -63,7 +63,7 @@ def odd_status(at: Endpoint, status: int, location: str | None, body: bytes) -> 
     if location is not None and 300 <= status < 400:
         return LapiBadAnswer(
             f"{at.name}: status {status}, a redirect to {shown(location, 200)}; it is not followed, since"
-            " it would carry the key there",
+            " it would carry the key there"
         )
     text = shown(body.decode("utf-8", "replace").strip(), 200)
     return LapiBadAnswer(f"{at.name}: status {status}: {text}")
