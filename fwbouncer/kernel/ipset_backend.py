@@ -31,7 +31,11 @@ class IpsetBackend:
     """One set a family. In it, exceptions and what never ends are the administrator's own."""
 
     def __init__(
-        self, config: Config, sets: IpsetSocket, store: SetStore, rules: Mapping[Family, Xtables]
+        self,
+        config: Config,
+        sets: IpsetSocket,
+        store: SetStore,
+        rules: Mapping[Family, Xtables],
     ) -> None:
         self._config = config
         self._names = {family: config.blacklists[family] for family in config.families}
@@ -43,7 +47,12 @@ class IpsetBackend:
 
     @classmethod
     def open(
-        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = MAX_TIMEOUT
+        cls,
+        config: Config,
+        clock: Clock,
+        *,
+        variant: str = "",
+        longest: int = MAX_TIMEOUT,
     ) -> IpsetBackend:
         """Find the kernel, and iptables for the counters, which can be missing."""
         rules: dict[Family, Xtables] = {}

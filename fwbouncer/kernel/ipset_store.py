@@ -126,7 +126,8 @@ class SetStore:
         if header.type != "hash:net":
             # A hash:ip set takes a network address by address: a /8 would be 16 million elements.
             self._complain(
-                name, [(e, f"a {header.type} set holds no networks") for e, _ in pairs if is_range(e)]
+                name,
+                [(e, f"a {header.type} set holds no networks") for e, _ in pairs if is_range(e)],
             )
             pairs = [pair for pair in pairs if not is_range(pair[0])]
         if not pairs:
@@ -140,7 +141,11 @@ class SetStore:
         self._complain(name, _named(refused, pairs))
 
     def _packed(
-        self, name: str, pairs: Iterable[tuple[Element, Millis]], *, timeouts: bool
+        self,
+        name: str,
+        pairs: Iterable[tuple[Element, Millis]],
+        *,
+        timeouts: bool,
     ) -> Iterator[bytes]:
         if not timeouts:
             yield from (ipset.pack(element, None) for element, _ in pairs)
@@ -186,7 +191,9 @@ class SetStore:
         self._sets.run(ipset.create_like(temporary, header, larger))
         try:
             self._sets.bulk(
-                Command.ADD, temporary, [ipset_list.copied(body) for body in self._sets.elements(name)]
+                Command.ADD,
+                temporary,
+                [ipset_list.copied(body) for body in self._sets.elements(name)],
             )
             self._sets.run(ipset.swap(name, temporary))
         finally:

@@ -28,12 +28,8 @@ PULSE = 0.75
 
 def open_backend(config: Config, clock: Clock) -> Backend:
     """Make the backend of mode iptables or ipset. Raises ConfigError where something is not installed."""
-    opened: Backend
-    if config.mode is Mode.IPSET:
-        opened = IpsetBackend.open(config, clock)
-    else:
-        opened = IptablesBackend.open(config, clock)
-    return opened
+    kind = IpsetBackend if config.mode is Mode.IPSET else IptablesBackend
+    return kind.open(config, clock)
 
 
 class _EverySet(frozenset[SetKey]):
@@ -47,7 +43,12 @@ class IptablesBackend:
     """One kernel, one writer. What it needs is put together by `open`."""
 
     def __init__(
-        self, config: Config, clock: Clock, sets: IpsetSocket, rules: Mapping[Family, Xtables], longest: int
+        self,
+        config: Config,
+        clock: Clock,
+        sets: IpsetSocket,
+        rules: Mapping[Family, Xtables],
+        longest: int,
     ) -> None:
         self._config = config
         self._sets = sets
@@ -58,7 +59,12 @@ class IptablesBackend:
 
     @classmethod
     def open(
-        cls, config: Config, clock: Clock, *, variant: str = "", longest: int = MAX_TIMEOUT
+        cls,
+        config: Config,
+        clock: Clock,
+        *,
+        variant: str = "",
+        longest: int = MAX_TIMEOUT,
     ) -> IptablesBackend:
         """Find the programs and the kernel. Raises ConfigError where a program or an extension is missing.
 

@@ -39,7 +39,10 @@ class NftMark:
     def read(self) -> bytes:
         """Return the generation."""
         ask = Message(
-            _NFT_GETGEN, wire.NLM_F_ACK, struct.pack("=BBH", 0, 0, 0), "reading nftables' generation"
+            _NFT_GETGEN,
+            wire.NLM_F_ACK,
+            struct.pack("=BBH", 0, 0, 0),
+            "reading nftables' generation",
         )
         replies = list(self._socket.dump(ask))
         return bytes(wire.table(replies[0].payload[4:])[_GENERATION]) if replies else b""

@@ -48,7 +48,10 @@ class Names:
         return self.of.get(group) == group and self.is_ours(group)
 
     def recognise(
-        self, there: Collection[str], origins: Mapping[str, str | None], fits: Callable[[str], bool]
+        self,
+        there: Collection[str],
+        origins: Mapping[str, str | None],
+        fits: Callable[[str], bool],
     ) -> None:
         """Match the sets that are there with groups: by memory, then by the origins in our comments."""
         known = {group: name for group, name in self.of.items() if not self.is_leftover(group)}

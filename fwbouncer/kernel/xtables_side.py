@@ -190,7 +190,8 @@ class Side:
             odd
         ):  # written without an error, so it stands; another release of iptables may word rules otherwise
             log.warning(
-                "iptables shows our rules in other words than they were written in: %s", "; ".join(odd)
+                "iptables shows our rules in other words than they were written in: %s",
+                "; ".join(odd),
             )
 
     def _fits(self, name: str) -> bool:

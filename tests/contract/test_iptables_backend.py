@@ -121,7 +121,9 @@ class TestBans:
 
     @CONTENTS
     def test_a_set_of_hosts_refuses_networks_and_takes_hosts(
-        self, inside: Bench, caplog: pytest.LogCaptureFixture
+        self,
+        inside: Bench,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         """With ipset_type hash:ip a network is left out with a word, never unrolled into its addresses."""
         backend = inside.backend(iptables=replace(CONFIG.iptables, ipset_type="hash:ip"))
@@ -312,7 +314,15 @@ class TestAdoption:
         for name in ("crowdsec-blacklists-3", "crowdsec-blacklists-4", "crowdsec-blacklists-x", "other-0"):
             run("ipset", "create", name, "hash:net")
         inside.iptables(
-            "-A", "FORWARD", "-m", "set", "--match-set", "crowdsec-blacklists-4", "src", "-j", "DROP"
+            "-A",
+            "FORWARD",
+            "-m",
+            "set",
+            "--match-set",
+            "crowdsec-blacklists-4",
+            "src",
+            "-j",
+            "DROP",
         )
         backend = inside.backend()
         backend.apply({})
@@ -383,7 +393,8 @@ def test_docker_that_is_not_protected_is_told(inside: Bench, caplog: pytest.LogC
 
 
 def test_a_chain_that_is_missing_is_told_and_used_once_it_is_there(
-    inside: Bench, caplog: pytest.LogCaptureFixture
+    inside: Bench,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """DOCKER-USER that Docker makes after our start gets its jump by itself."""
     named = Iptables(v4_chains=("INPUT", "DOCKER-USER"), v6_chains=("INPUT",))

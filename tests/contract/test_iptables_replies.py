@@ -58,7 +58,10 @@ def ask(net: Network, family: int) -> bool:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_answers_to_our_own_connections_pass(
-    inside: Bench, net: Network, greeter: Greeter, family: int
+    inside: Bench,
+    net: Network,
+    greeter: Greeter,
+    family: int,
 ) -> None:
     """Mail to a banned peer, and DNS from one, work, while nothing that it opens gets in."""
     backend = inside.backend()
@@ -72,7 +75,10 @@ def test_answers_to_our_own_connections_pass(
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_an_established_session_from_outside_is_no_answer(
-    inside: Bench, net: Network, greeter: Greeter, family: int
+    inside: Bench,
+    net: Network,
+    greeter: Greeter,
+    family: int,
 ) -> None:
     """A peer that was connected before its ban can send nothing more."""
     backend = inside.backend()
@@ -101,7 +107,11 @@ def test_answers_are_dropped_where_that_is_asked_for(inside: Bench, net: Network
 
 @pytest.mark.parametrize("log", [False, True])
 def test_a_rejected_peer_is_told_so(
-    inside: Bench, net: Network, probe: Probe, greeter: Greeter, log: bool
+    inside: Bench,
+    net: Network,
+    probe: Probe,
+    greeter: Greeter,
+    log: bool,
 ) -> None:
     """REJECT resets TCP and calls everything else administratively prohibited, in both families."""
     backend = inside.backend(deny=Deny(Action.REJECT, log))
