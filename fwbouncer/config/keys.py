@@ -25,6 +25,7 @@ from fwbouncer.config.kinds import (
     REPLIES,
     SIZE,
     SOCKET,
+    STATE_FILE,
     TEXT,
     TEXTS,
     URL,
@@ -128,6 +129,8 @@ KEYS: tuple[Key, ...] = (
     Key("prometheus.listen_port", PORT, "60601", "The port that metrics are served on."),
     Key("control_socket", SOCKET, "/run/fwbouncer/control.sock", "Where the commands reach "
         "the daemon."),
+    Key("state_file", STATE_FILE, "/var/lib/fwbouncer/state", "Where the bans are kept for the time between "
+        "a boot and the LAPI's first answer; `none` keeps nothing."),
     # accepted, and without effect
     Key("pid_dir", TEXT, "", "Ignored.", useless="there is no file with the process's number"),
     Key("daemonize", FLAG, "", "Ignored.", useless="the service manager does that"),

@@ -129,6 +129,15 @@ def _socket(text: str) -> Path:
     return path
 
 
+def _state_file(text: str) -> Path | None:
+    if text.casefold() == "none":
+        return None
+    path = _path(text)
+    if not path.is_absolute() or path.name == "":
+        raise ValueError(f"{show(text)} can't be a file's path here; write an absolute one, or none")
+    return path
+
+
 def _api_key(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("contains what an HTTP header can't carry; copy the key again, on one line")
@@ -170,6 +179,7 @@ CHAINS = Kind("list of chains", _chain, many=True)
 TEXTS = Kind("list", printable, many=True)
 PATH = Kind("path", _path)
 SOCKET = Kind("path", _socket)
+STATE_FILE = Kind("path or none", _state_file)
 API_KEY = Kind("text", _api_key)
 URL = Kind("URL or path", _url)
 URLS = Kind("list of URLs", _url, many=True)

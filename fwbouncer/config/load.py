@@ -7,6 +7,7 @@ what it begins to do, in the log that the configuration asks for, before it says
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwbouncer.config import access
@@ -19,7 +20,6 @@ from fwbouncer.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 LOG_FILE = "crowdsec-firewall-bouncer.log"
 SET_ONLY = "set-only"
@@ -94,6 +94,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
             listen_port=settings["prometheus.listen_port"],
         ),
         control_socket=settings["control_socket"],
+        state_file=_state_file(settings),
         warnings=settings.notes.warnings(),
     )
 
@@ -223,6 +224,17 @@ def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:
             "blacklists_ipv6", "is also blacklists_ipv4, but an ipset takes one family; change one"
         )
     return names
+
+
+def _state_file(settings: Settings) -> Path | None:
+    """Return where the bans are kept; systemd says where its services' state belongs."""
+    if settings.emptied("state_file"):
+        return None
+    folder = settings.variable("STATE_DIRECTORY").partition(":")[0]
+    if folder and not settings.given("state_file"):
+        return Path(folder, "state")
+    path: Path | None = settings["state_file"]
+    return path
 
 
 def _log(settings: Settings) -> Log:

@@ -139,4 +139,5 @@ class Config:
     log: Log = Log()
     prometheus: Prometheus = Prometheus()
     control_socket: Path = Path("/run/fwbouncer/control.sock")
+    state_file: Path | None = Path("/var/lib/fwbouncer/state")  # None: the bans are kept in no file
     warnings: tuple[str, ...] = ()  # what is accepted but better mended; "file:line: text"

@@ -67,6 +67,14 @@ class Settings:
         """Tell whether the file says something for this key; an empty text says nothing."""
         return bool(self._texts.get(name))
 
+    def emptied(self, name: str) -> bool:
+        """Tell whether the file names this key and says nothing for it."""
+        return name in self._entries and not self._texts.get(name)
+
+    def variable(self, name: str) -> str:
+        """Return a variable of the environment; an empty text when it is not set."""
+        return self._environ.get(name, "")
+
     def where(self, name: str) -> Place | Path:
         """Return the line that a key's value stands in, or the file when it stands in none."""
         entry = self._entries.get(name)

@@ -54,6 +54,7 @@ class Bouncer:
             "api_url": URL,
             "api_key": KEY,
             "control_socket": str(folder / "control.sock"),
+            "state_file": str(folder / "state"),
         }
         self.settings = merged(base, settings)
         self.configure()
