@@ -54,7 +54,7 @@ def test_a_large_page_takes_little_memory(loaded: Bouncer) -> None:
 
 def test_a_small_change_is_quick(loaded: Bouncer, fake_lapi: FakeLapi, probe: Probe) -> None:
     """One more decision is enforced some 20 ms after the poll's answer, however many there are."""
-    delays = []
+    delays: list[float] = []
     for value in (BANNED, "198.18.2.0/24", "198.18.1.3", "198.18.1.4", "198.18.5.0/24"):
         source = value.replace(".0/24", ".7")
         new = raw_decision(10**6 + len(delays), value, scope="Range" if "/" in value else "Ip")
