@@ -107,7 +107,8 @@ class Side:
 
     def counters(self) -> Iterator[Counted]:
         """Read what the rules dropped, and what passed by them."""
-        groups = {name: group for group, name in self._names.of.items()}
+        # A copy first: counters are read while another thread may be writing.
+        groups = {name: group for group, name in list(self._names.of.items())}
         packets = size = 0
         for name, chain in self._rules.save().items():
             for line in chain.lines:
