@@ -44,4 +44,4 @@ demo:  ## a real ban, from cscli to the dropped packet
 	$(SUDO) ./packaging/demo
 
 clean:  ## remove what was made here
-	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf --one-file-system $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
