@@ -44,6 +44,7 @@ class Ledger:
         self.touched: Touched = {}
         self.begun = 0  # claims that ever came
         self.over = 0  # claims that ever went, one way or another
+        self.changes = 0  # grows with each change that isn't merely a claim running out
 
     def __len__(self) -> int:
         return len(self._row)
@@ -85,6 +86,20 @@ class Ledger:
             row = self._row.get(decision)
             if row is not None:
                 self._remove(row)
+                self.changes += 1
+
+    @property
+    def lowest(self) -> int:
+        """Return the lowest id; 0 if there is none."""
+        return min(self._row, default=0)
+
+    def key(self, decision: int) -> AddressKey:
+        """Return what a claim bans."""
+        return self._keys[self._row[decision]]
+
+    def columns(self) -> tuple[array[int], list[AddressKey], array[int], list[Label | None]]:
+        """Copy ids, keys, deadlines and labels, quickly; rows whose label is None are free."""
+        return self._ids[:], self._keys[:], self._deadlines[:], self._labels[:]
 
     def expire(self, now: Millis) -> int:
         """End the claims whose deadline has come; returns how many."""
@@ -170,6 +185,7 @@ class Ledger:
         self._head[key] = row
         self._row[decision] = row
         self.begun += 1
+        self.changes += 1
         window = deadline >> _WINDOW
         rows = self._later.get(window)
         if rows is None:
@@ -184,6 +200,7 @@ class Ledger:
         elif abs(self._deadlines[row] - deadline) > JITTER:
             self._note(label.group, key)
             self._deadlines[row] = deadline
+            self.changes += 1
             self._later.setdefault(deadline >> _WINDOW, array("q")).append(row)
 
     def _end(self, decision: int, now: Millis) -> bool:
@@ -192,6 +209,7 @@ class Ledger:
             return False
         key, label, deadline = self._keys[row], self._labels[row], self._deadlines[row]
         self._remove(row)
+        self.changes += 1
         early = deadline > now + _EARLY
         return early and label is not None and any(c[2].origin == label.origin for c in self.claims(key))
 
