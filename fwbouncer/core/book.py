@@ -1,6 +1,7 @@
 """All that is known, in one place: what the LAPI said, what must be in the kernel, what is there.
 
-Nothing is written to the kernel before the first page: until then nobody can tell a stale ban from a good one.
+No ban is written to the kernel before there is a page, from the LAPI or from the state file: until then nobody can
+tell a stale ban from a good one. And until the LAPI itself has spoken, no ban is taken out of the kernel.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fwbouncer.core.adopt import strangers
 from fwbouncer.core.delta import Delta
+from fwbouncer.core.doubt import Doubt
 from fwbouncer.core.ledger import Ledger
 from fwbouncer.core.model import (
+    NEVER_BLOCK,
     ONE_GROUP,
     Change,
     Family,
@@ -22,14 +26,13 @@ from fwbouncer.core.model import (
     Page,
     family_of,
 )
+from fwbouncer.core.never import NeverBlock
 from fwbouncer.core.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-# A snapshot that lacks more than this share of what is banned isn't believed at once: when the LAPI's database fails
-# halfway, the LAPI closes the page properly and says nothing.
-_SHARP = 0.25
+    from fwbouncer.core.model import AddressKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,28 @@ class Book:
     def __init__(self, folded: Iterable[Family] = ()) -> None:
         self.ledger = Ledger()
         self.delta = Delta()
+        self.never = NeverBlock()
         self.wanted = Wanted(self.ledger, Layout(flatten=True))
         self.synced = False
         self.rejects: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
         self._folded = frozenset(folded)
         self._labels: dict[Label, Label] = {}
-        self._suspects: set[int] = set()
+        self._doubt = Doubt()
+        self._provisional = False  # what is known comes from the state file alone
+        self._adopting = False
+
+    @property
+    def look_again(self) -> Millis | None:
+        """Return from when on a second snapshot may confirm what a shrunken one said; None if none is needed."""
+        return self._doubt.ripe
+
+    def restore(self, page: Page, now: Millis) -> None:
+        """Take in what an earlier process knew. It may know less than the kernel; the LAPI's word is yet to come."""
+        self._fold(page)
+        self.ledger.absorb(page, now)
+        self.expire(now)
+        self.synced = self._provisional = self._adopting = True
 
     def take(self, page: Page, now: Millis) -> Taken:
         """Take in a page. What a snapshot lacks goes at once if that is little, else once two snapshots lack it."""
@@ -67,12 +85,14 @@ class Book:
         self.rejects += page.rejects
         self.ignored += page.ignored
         ledger = self.ledger
-        before = len(ledger)
+        banned = ledger.distinct
         begun, over = ledger.begun, ledger.over
         doubtful = ledger.absorb(page, now)
-        kept = self._settle_missing(page, before, now) if page.startup else 0
+        kept = self._settle_missing(page, banned, now) if page.startup else 0
         self.expire(now)
         self.synced = True
+        if page.startup:
+            self._provisional = self._adopting = False
         return Taken(ledger.begun - begun, ledger.over - over, kept, doubtful)
 
     def expire(self, now: Millis) -> None:
@@ -82,29 +102,49 @@ class Book:
 
     def rebase(self, holding: Holding, layout: Layout, now: Millis) -> int:
         """Start over from what the kernel was found to hold; returns in how many elements it is off."""
+        bans = {target: held for target, held in holding.items() if target.group != NEVER_BLOCK}
         if layout != self.wanted.layout:
-            self.wanted = Wanted(self.ledger, layout)
+            self._lay_out(layout)
         self.wanted.settle()
-        return self.delta.rebase(holding, self.wanted, layout, now)
+        if self._adopting:  # once: what others put there later is not ours
+            self._adopting = False
+            found = strangers(bans, self.wanted, layout, min(self.ledger.lowest, 0), now)
+            self.ledger.absorb(found, now)
+            self.wanted.settle()
+        return self.delta.rebase(bans, self.wanted, layout, now)
+
+    def spare(self, entries: Mapping[AddressKey, Millis]) -> bool:
+        """Never block these, and nobody else; returns whether the kernel must be compared anew for it."""
+        layout = self.wanted.layout
+        if self.never.replace(entries) <= layout.spares:
+            return False
+        self._lay_out(layout)
+        return True
 
     def plan(self, now: Millis) -> Change:
-        """Say what the kernel must be told now."""
-        return self.delta.plan(self.wanted, now)
+        """Say what the kernel must be told now: first whom to let pass, and bans once there is a page."""
+        never = self.never.plan(now)
+        if not self.synced:
+            return never
+        bans = self.delta.plan(self.wanted, now)
+        if self._provisional:  # nobody knows yet whom emptying a set would let in
+            bans = {target: part for target, part in bans.items() if not part.flush}
+        return {**never, **bans}
 
     def done(self, change: Change) -> None:
         """Note that the kernel was told."""
-        self.delta.commit(change, self.wanted)
+        bans = {target: part for target, part in change.items() if target.group != NEVER_BLOCK}
+        self.delta.commit(bans, self.wanted)
+        self.never.done(change)
 
-    def _settle_missing(self, page: Page, before: int, now: Millis) -> int:
-        missing = self.ledger.missing(page, now)
-        if len(missing) <= _SHARP * before:
-            self.ledger.drop(missing)
-            self._suspects.clear()
-            return 0
-        confirmed = self._suspects.intersection(missing)
-        self.ledger.drop(confirmed)
-        self._suspects = set(missing) - confirmed
-        return len(self._suspects)
+    def _lay_out(self, layout: Layout) -> None:
+        self.wanted = Wanted(self.ledger, layout, self.never.holes(layout))
+
+    def _settle_missing(self, page: Page, banned: int, now: Millis) -> int:
+        ledger = self.ledger
+        missing = {decision: ledger.key(decision) for decision in ledger.missing(page, now)}
+        ledger.drop(self._doubt.judge(missing, page.keys, banned, now))
+        return len(self._doubt)
 
     def _fold(self, page: Page) -> None:
         """Give every decision of a folded family the one group that there is."""

@@ -100,6 +100,8 @@ Holding: TypeAlias = dict[SetKey, dict[Element, Millis]]
 FOREVER: Millis = 2**62
 # The group of every decision where the administrator's own set takes them all.
 ONE_GROUP = "all"
+# Not a group of bans but who passes ahead of them. No origin's group can be called so: see core/names.py.
+NEVER_BLOCK = "never-block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,9 @@ class Layout:
     )  # (group, family) whose one set takes hosts and ranges alike
     timeless: frozenset[SetKey] = frozenset()  # sets without timeouts: the daemon itself removes what ends
     sizes: tuple[tuple[SetKey, int], ...] = ()  # sets that hold no more than so many elements
+    spares: frozenset[Family] = (
+        frozenset()
+    )  # families with a never-block set ahead of the bans; in the others it is cut out of the bans' sets
     unread: frozenset[SetKey] = frozenset()  # sets too large to be dumped: they are flushed and filled anew
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from hashlib import blake2s
 
+from fwbouncer.core.model import NEVER_BLOCK
+
 UNKNOWN = "unknown"
 OTHER = "other"
 # Origins that CrowdSec itself writes: they have their own sets however many strange ones came before.
@@ -40,8 +42,9 @@ def set_group(origin: str, scenario: str) -> str:
     name = f"lists-{scenario}" if origin == "lists" else origin
     if not name:
         return UNKNOWN
-    # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them.
-    if _SAFE.fullmatch(name) and not name.endswith("-ranges"):
+    # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them. Nor may an origin
+    # call itself what lets peers pass.
+    if _SAFE.fullmatch(name) and not name.endswith("-ranges") and name != NEVER_BLOCK:
         return name
     digest = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     readable = _UNSAFE.sub("-", name[: LONGEST - 10]).strip("-.")

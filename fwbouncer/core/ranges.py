@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from fwbouncer.core.holes import Holes
     from fwbouncer.core.model import AddressKey, Element, Family, Millis
 
 Interval = tuple[int, int]  # first address, last address
@@ -54,10 +55,14 @@ def flatten(networks: Iterable[tuple[int, int, Millis]]) -> Iterator[tuple[int, 
 
 
 class Ranges:
-    """The networks of one set and the pieces they make; a change costs what lies in and around it."""
+    """The networks of one set and the pieces they make; a change costs what lies in and around it.
 
-    def __init__(self, family: Family) -> None:
+    No piece reaches into one of the `holes`.
+    """
+
+    def __init__(self, family: Family, holes: Holes | None = None) -> None:
         self._family = family
+        self._holes = holes
         self._networks: dict[Interval, Millis] = {}
         self._order: list[tuple[int, int]] = []  # (first, -last): sorted, the wider of two first
         self._starts: list[int] = []  # the pieces' first addresses, sorted
@@ -92,7 +97,7 @@ class Ranges:
         before: dict[Element, Millis] = {}
         for first, last in self._regions():
             old = self._pieces_in(first, last)
-            new = {(a, b): d for a, b, d in flatten(self._networks_in(first, last))}
+            new = {(a, b): d for a, b, d in self._cut(first, last)}
             if old == new:
                 continue
             at, end = bisect_left(self._starts, first), bisect_right(self._starts, last)
@@ -158,6 +163,15 @@ class Ranges:
                 wide.pop()
             wide.append((min(low, first), high))
         return wide
+
+    def _cut(self, first: int, last: int) -> Iterator[tuple[int, int, Millis]]:
+        """Yield the pieces of a region anew."""
+        for start, end, deadline in flatten(self._networks_in(first, last)):
+            if self._holes is None:
+                yield start, end, deadline
+            else:
+                for a, b in self._holes.around(start, end):
+                    yield a, b, deadline
 
     def _end(self, index: int) -> int:
         return self._pieces[self._starts[index]][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fwbouncer.core.holes import CutLedger
 from fwbouncer.core.model import (
     AddressKey,
     Element,
@@ -19,19 +20,25 @@ from fwbouncer.core.model import (
 from fwbouncer.core.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from fwbouncer.core.holes import Holes
     from fwbouncer.core.ledger import Ledger
 
 _Place = tuple[str, Family]
 
 
 class Wanted:
-    """The sets as they must be. Hosts are looked up in the ledger; flattened ranges are kept here."""
+    """The sets as they must be. Hosts are looked up in the ledger; flattened ranges are kept here.
 
-    def __init__(self, ledger: Ledger, layout: Layout) -> None:
+    `holes` are what no set may hold, in the families whose never-blocked peers have no set of their own.
+    """
+
+    def __init__(self, ledger: Ledger, layout: Layout, holes: Mapping[Family, Holes] | None = None) -> None:
         self._ledger = ledger
         self._layout = layout
+        self._holes = dict(holes or {})
+        self._cut = {family: CutLedger(ledger, there) for family, there in self._holes.items()}
         self._ranges: dict[_Place, Ranges] = {}
         for group, key, deadline in ledger.addresses():
             if self._flattened(group, key):
@@ -65,7 +72,10 @@ class Wanted:
                     if plain is None:
                         target = SetKey(group, family_of(key), Kind.HOSTS)
                         plain = by_length[len(key)] = changed.setdefault(target, {})
-                    plain[key] = before
+                    if self._holes:
+                        plain.update(self._pieces_before(group, key, notes))
+                    else:
+                        plain[key] = before
         for group, family in unsettled:
             pieces = self._ranges[group, family].settle()
             if pieces:
@@ -76,18 +86,25 @@ class Wanted:
         """Return the function that says until when a set must hold an element; 0 if it must not."""
         if self._layout.flatten and self._range_set(target.group, target.family) == target:
             return self._of((target.group, target.family)).deadline
+        if target.family in self._holes:
+            return partial(self._plain_deadline, target.group)
         return partial(self._ledger.deadline, target.group)
 
     def elements(self) -> Iterator[tuple[SetKey, Element, Millis]]:
         """Yield everything that must be held."""
         plain: dict[tuple[str, int], SetKey] = {}
+        seen: set[tuple[str, AddressKey]] = set()
         for group, key, deadline in self._ledger.addresses():
             if self._flattened(group, key):
                 continue
             target = plain.get((group, len(key)))
             if target is None:
                 target = plain[group, len(key)] = SetKey(group, family_of(key), Kind.HOSTS)
-            yield target, key, deadline
+            if self._holes:
+                for piece, until in self._plain_pieces(group, key, deadline, seen):
+                    yield target, piece, until
+            else:
+                yield target, key, deadline
         for (group, family), ranges in self._ranges.items():
             target = self._range_set(group, family)
             for element, deadline in ranges.elements():
@@ -105,6 +122,44 @@ class Wanted:
             for (first, last), deadline in found
         ]
 
+    def _plain_deadline(self, group: str, key: AddressKey) -> Millis:
+        """Return until when a set must hold a host, or a network where networks stay as they are."""
+        family = family_of(key)
+        if not self._layout.flatten:
+            return self._cut[family].deadline(group, key)
+        return 0 if self._holes[family].in_key(key) else self._ledger.deadline(group, key)
+
+    def _pieces_before(
+        self, group: str, key: AddressKey, notes: Mapping[AddressKey, Millis]
+    ) -> dict[Element, Millis]:
+        """Return the elements that a changed claim has a say in, with the deadlines that they had."""
+        family = family_of(key)
+        if family not in self._holes:
+            return {key: notes[key]}
+        if self._layout.flatten:
+            return {} if self._holes[family].in_key(key) else {key: notes[key]}
+        cut = self._cut[family]
+        return {piece: cut.before(group, piece, notes) for piece in cut.pieces(key)}
+
+    def _plain_pieces(
+        self, group: str, key: AddressKey, deadline: Millis, seen: set[tuple[str, AddressKey]]
+    ) -> Iterator[tuple[Element, Millis]]:
+        """Yield what must be held for a claim, if it has not been `seen` for another."""
+        family = family_of(key)
+        if family not in self._holes:
+            yield key, deadline
+        elif self._layout.flatten:
+            if not self._holes[family].in_key(key):
+                yield key, deadline
+        else:
+            cut = self._cut[family]
+            for piece in cut.pieces(key):
+                if not cut.is_piece(piece):
+                    yield piece, deadline
+                elif (group, piece) not in seen:
+                    seen.add((group, piece))
+                    yield piece, cut.deadline(group, piece)
+
     def _flattened(self, group: str, key: AddressKey) -> bool:
         layout = self._layout
         if not layout.flatten:
@@ -118,5 +173,5 @@ class Wanted:
     def _of(self, place: _Place) -> Ranges:
         ranges = self._ranges.get(place)
         if ranges is None:
-            ranges = self._ranges[place] = Ranges(place[1])
+            ranges = self._ranges[place] = Ranges(place[1], self._holes.get(place[1]))
         return ranges
