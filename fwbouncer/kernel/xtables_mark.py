@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -10,7 +11,7 @@ import sys
 from hashlib import blake2b
 
 from fwbouncer.core.model import Family
-from fwbouncer.errors import KernelError
+from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.wire import Message
@@ -23,6 +24,7 @@ _GET_INFO, _GET_ENTRIES = 64, 65
 _TABLE = b"filter".ljust(32, b"\0")
 _INFO = struct.Struct("=32sI5I5III")  # name, hooks, entries, underflows, number of entries, size
 _ENTRIES = struct.Struct("=32sI4x")  # name, size; the entries follow, aligned to eight bytes
+_TRIES = 5
 _FAMILIES = {
     # address family, level, where an entry (struct ipt_entry, ip6t_entry) has its length and its counters
     Family.V4: (socket.AF_INET, socket.IPPROTO_IP, 90, 96),
@@ -64,7 +66,18 @@ class LegacyMark:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def read(self) -> bytes:
-        """Return the digest."""
+        """Return the digest; nothing where no module has made the table yet, which iptables-save will have done."""
+        for _ in range(_TRIES):
+            try:
+                return self._digest()
+            except OSError as error:
+                if error.errno in (errno.ENOPROTOOPT, errno.ENOENT):
+                    return b""
+                if error.errno != errno.EAGAIN:  # which says that the table grew between our two questions
+                    raise KernelError(f"reading the filter table: {error.strerror}") from error
+        raise KernelBusy("the filter table changes all the time")
+
+    def _digest(self) -> bytes:
         size = _INFO.unpack(self._get(_GET_INFO, _TABLE.ljust(_INFO.size, b"\0")))[-1]
         asked = _ENTRIES.pack(_TABLE, size).ljust(_ENTRIES.size + size, b"\0")
         entries = self._get(_GET_ENTRIES, asked)[_ENTRIES.size :]
@@ -84,6 +97,5 @@ class LegacyMark:
         length = ctypes.c_uint32(len(asked))
         done = self._libc.getsockopt(self._socket.fileno(), self._level, option, buffer, ctypes.byref(length))
         if done != 0:
-            # EAGAIN: the table grew between the two questions.
-            raise KernelError(f"reading the filter table: {os.strerror(ctypes.get_errno())}")
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return bytearray(buffer.raw)
