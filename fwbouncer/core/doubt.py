@@ -36,27 +36,37 @@ class Doubt:
     def __len__(self) -> int:
         return len(self._suspects)
 
-    def judge(self, missing: set[int], freed: int, banned: int, now: Millis) -> set[int]:
+    def judge(
+        self, missing: dict[int, AddressKey], listed: Iterable[AddressKey], banned: int, now: Millis
+    ) -> set[int]:
         """Return which of the claims that a snapshot lacks are over; the others stay for now.
 
-        Of the `banned` addresses there were before, `freed` would be banned no more.
+        `listed` is what the snapshot bans, and `banned` counts what was banned before it. A list that was refreshed
+        has all its addresses under new ids: that frees nobody, however many claims are missing.
         """
-        if freed <= _SHARP * banned:
+        claims = set(missing)
+        limit = _SHARP * banned
+        if len(claims) <= limit or _freed(missing.values(), listed) <= limit:
             self._suspects = set()
-            return missing
+            return claims
         if not self._suspects:
-            self._suspect(missing, now)
+            self._suspect(claims, now)
             return set()
-        self._suspects &= missing
+        self._suspects &= claims
         if now < self._ripe:
             return set()
         confirmed = self._suspects
-        self._suspect(missing - confirmed, now)
+        self._suspect(claims - confirmed, now)
         return confirmed
 
     def _suspect(self, claims: set[int], now: Millis) -> None:
         self._suspects = claims
         self._ripe = now + (_SOON if len(claims) <= _FEW else _LATER)
+
+
+def _freed(keys: Iterable[AddressKey], listed: Iterable[AddressKey]) -> int:
+    covered = covered_by(listed)
+    return sum(not covered(key) for key in set(keys))
 
 
 def covered_by(keys: Iterable[AddressKey]) -> Callable[[AddressKey], bool]:
