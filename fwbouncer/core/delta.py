@@ -20,7 +20,8 @@ TOLERANCE: Millis = 2500
 # For so long after its deadline an element may still be in the kernel; one that is added again within that time
 # must be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
 GRACE: Millis = 10_000
-# Stands for "not seen in a dump": while the kernel resizes a hash table a dump of it can miss elements.
+# Stands for "not seen in a dump of its set": while the kernel resizes a hash table a dump of it can miss elements,
+# and an element that has just run out can still be in the way of one that is added plainly.
 _UNSEEN: Millis = 1
 
 
@@ -67,7 +68,7 @@ class Delta:
             notes = notes_of.get(target)
             if notes is None:
                 notes = notes_of[target] = {}
-            held = notes.get(element, _UNSEEN if holding.get(target) else 0)
+            held = notes.get(element, _UNSEEN if target in holding else 0)
             if held > _UNSEEN and (target in layout.timeless or abs(held - deadline) <= TOLERANCE):
                 del notes[element]
             elif held or deadline > now:
