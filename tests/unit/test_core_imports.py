@@ -16,7 +16,7 @@ MAY_KNOW = {
     "config": FOUNDATION,
     "lapi": FOUNDATION | {"config"},
     "kernel": FOUNDATION | {"config"},
-    "host": FOUNDATION | {"config"},
+    "host": FOUNDATION | {"config", "kernel"},  # systemd keeps the kernel's socket for us
     "control": FOUNDATION | {"config"},
     "daemon": FOUNDATION | {"config", "lapi", "kernel", "host", "control"},
 }
