@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fwbouncer import __version__
 from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, Status, Traffic
-from fwbouncer.core.model import Family, Millis
+from fwbouncer.core.model import NEVER_BLOCK, Family, Millis
 from fwbouncer.kernel.ruleset import PROCESSED
 
 if TYPE_CHECKING:
@@ -86,4 +86,5 @@ def _traffic(counted: Iterable[Counted]) -> tuple[dict[str, Traffic], Traffic]:
         packets, octets = sums.get(one.group, (0, 0))
         sums[one.group] = (packets + one.packets, octets + one.bytes)
     processed = Traffic(*sums.pop(PROCESSED, (0, 0)))
+    sums.pop(NEVER_BLOCK, None)
     return {group: Traffic(*both) for group, both in sums.items()}, processed

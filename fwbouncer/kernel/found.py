@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import ONE_GROUP, Family, Kind, Layout, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, ONE_GROUP, Family, Kind, Layout, SetKey
 from fwbouncer.kernel import nft
+from fwbouncer.kernel.ruleset import never_set
 
 if TYPE_CHECKING:
     from fwbouncer.config.schema import Nft
@@ -22,6 +23,8 @@ def target_of(place: Nft, name: str, there: StandingSet) -> SetKey | None:
         kinds = {place.blacklists: Kind.HOSTS, place.blacklists + _RANGES: Kind.RANGES}
         kind = kinds.get(name)
         return SetKey(ONE_GROUP, place.family, kind) if kind else None
+    if name == never_set(place):
+        return SetKey(NEVER_BLOCK, place.family, Kind.RANGES)
     group = name.removeprefix(f"{place.blacklists}-")
     if group == name:
         return None
@@ -36,6 +39,7 @@ class Found:
     def __init__(self) -> None:
         self.names: dict[Family, dict[str, SetKey]] = {}
         self.unread: set[SetKey] = set()
+        self._spares: set[Family] = set()
         self._mixed: set[tuple[str, Family]] = set()
         self._timeless: set[SetKey] = set()
         self._sizes: list[tuple[SetKey, int]] = []
@@ -50,7 +54,9 @@ class Found:
                 names[name] = target
                 groups.setdefault(target.group, set()).add(target.kind)
                 self._describe(place, target, there)
-        if place.set_only:
+        if not place.set_only:
+            self._spares.add(place.family)
+        else:
             wanted = {Kind.HOSTS} if (ONE_GROUP, place.family) in self._mixed else {Kind.HOSTS, Kind.RANGES}
             groups.setdefault(ONE_GROUP, set()).update(wanted)
         return groups
@@ -62,6 +68,7 @@ class Found:
             mixed=frozenset(self._mixed),
             timeless=frozenset(self._timeless),
             sizes=tuple(self._sizes),
+            spares=frozenset(self._spares),
             unread=frozenset(self.unread),
         )
 

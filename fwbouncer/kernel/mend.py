@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.kernel import nft, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
+from fwbouncer.kernel.ruleset import never_set
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
 
@@ -31,10 +32,13 @@ def must_be_replaced(standing: Standing, place: Nft, *, owned: bool, port: int) 
         return False
     if bool(standing.flags & nft.TABLE_OWNER) != owned or (owned and standing.owner != port):
         return True
-    prefix = f"{place.blacklists}-"
-    ours = ((name, there) for name, there in standing.sets.items() if name.startswith(prefix))
+    prefix, never = f"{place.blacklists}-", never_set(place)
+    ours = (
+        (name, there) for name, there in standing.sets.items() if name.startswith(prefix) or name == never
+    )
     return any(
-        there.flags != set_flags(name.endswith("-ranges")) or there.key_type != KEY_TYPE[place.family]
+        there.flags != set_flags(name.endswith("-ranges") or name == never)
+        or there.key_type != KEY_TYPE[place.family]
         for name, there in ours
     )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext, suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import (
     FOREVER,
+    NEVER_BLOCK,
     Change,
     Element,
     Family,
@@ -15,11 +15,9 @@ from fwbouncer.core.model import (
     Kind,
     Layout,
     Millis,
-    SetChange,
-    SetKey,
 )
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted
-from fwbouncer.kernel import elements, mend, nft, ruleset, standing, wire
+from fwbouncer.kernel import elements, filling, mend, nft, ruleset, standing, wire
 from fwbouncer.kernel.backend import Clock, Counted
 from fwbouncer.kernel.found import Found, target_of
 from fwbouncer.kernel.nft import Verb, request
@@ -38,7 +36,6 @@ _MUCH = 2000  # elements in a change from which on notifications are turned off 
 _TOO_MANY = (
     250_000  # hosts: a dump walks a hash table from its start for every 32 KiB, so its time is quadratic
 )
-_PASSING: Millis = 3_600_000  # timeout of an element that the same transaction takes out again
 
 
 class Nftables:
@@ -94,7 +91,9 @@ class Nftables:
         messages += self._all_elements(change)
         if not messages:
             return
-        if not self._sock.takes(sum(len(m.payload) + 32 for m in messages)) and (parts := halves(change)):
+        if not self._sock.takes(sum(len(m.payload) + 32 for m in messages)) and (
+            parts := filling.halves(change)
+        ):
             for part in parts:
                 self.apply(part)
             return
@@ -115,7 +114,9 @@ class Nftables:
                 continue
             for name, (packets, octets) in standing.counters(reader, family, place.table).items():
                 group = name.removeprefix(f"{place.blacklists}-")
-                if group != name or name == ruleset.PROCESSED:
+                if name == ruleset.never_set(place):
+                    found.append(Counted(NEVER_BLOCK, family, packets, octets))
+                elif group != name or name == ruleset.PROCESSED:
                     found.append(Counted(group, family, packets, octets))
         reader.close()
         return found
@@ -221,46 +222,16 @@ class Nftables:
                         return None
         if flags & nft.SET_INTERVAL:
             now = self._clock()
-            held = {key: now + left for key, left in elements.pair(parts, place.family).items()}
+            pairs = elements.pair(parts, place.family).items()
+            held = {key: min(now + left, FOREVER) for key, left in pairs}
         return held
 
     def _all_elements(self, change: Change) -> Iterator[Message]:
         now = self._clock()
         for target, part in change.items():
-            yield from self._elements(target, part, now)
-
-    def _elements(self, target: SetKey, part: SetChange, now: Millis) -> Iterator[Message]:
-        """Yield one set's change.
-
-        What the kernel may still hold is added, then deleted: adding what is there and deleting what was just added
-        never fail, while deleting what has expired would undo the whole transaction.
-        """
-        place = self._config.nft[target.family]
-        name = ruleset.set_name(place, target)
-        there = self._standing[target.family].sets.get(name)
-        interval = bool(there.flags & nft.SET_INTERVAL) if there else target.kind is Kind.RANGES
-        timed = there is None or bool(there.flags & nft.SET_TIMEOUT)
-        passing = _PASSING if timed else FOREVER
-        pack = partial(
-            elements.messages,
-            family=target.family,
-            table=place.table,
-            name=name,
-            interval=interval,
-            tag=place.set_only,
-        )
-        if part.flush and there is not None:
-            yield mend.flush_set(place, name)
-        gone = [(element, passing) for element in (*part.remove, *(element for element, _ in part.renew))]
-        if gone:
-            yield from pack(Verb.NEW_ELEMENT, elements=gone)
-            yield from pack(Verb.DEL_ELEMENT, elements=[(element, FOREVER) for element, _ in gone])
-        come = part.renew + part.add
-        if come:
-            left = (
-                [(e, max(1, until - now)) for e, until in come] if timed else [(e, FOREVER) for e, _ in come]
-            )
-            yield from pack(Verb.NEW_ELEMENT, elements=left)
+            place = self._config.nft[target.family]
+            there = self._standing[target.family].sets.get(ruleset.set_name(place, target))
+            yield from filling.filling(place, target, there, part, now)
 
     def _empty(self, place: Nft, found: Standing) -> None:
         """Take our elements out of the administrator's sets, then the sets that we made, if nothing uses them."""
@@ -268,17 +239,7 @@ class Nftables:
             if target_of(place, name, there) is None:
                 continue
             held = self._read_elements(place, name, there.flags, tolerant=True) or {}
-            interval = bool(there.flags & nft.SET_INTERVAL)
-            gone = [(element, _PASSING if there.flags & nft.SET_TIMEOUT else FOREVER) for element in held]
-            pack = partial(
-                elements.messages,
-                family=place.family,
-                table=place.table,
-                name=name,
-                interval=interval,
-                tag=True,
-            )
-            messages = [*pack(Verb.NEW_ELEMENT, elements=gone), *pack(Verb.DEL_ELEMENT, elements=gone)]
+            messages = filling.emptying(place, name, there, held)
             if messages:
                 self._sock.send_all(*nft.transaction(messages))
             if there.ours:
@@ -286,20 +247,3 @@ class Nftables:
                     KernelError
                 ):  # a rule of the administrator's still uses it: then it stays, empty
                     self._sock.send_all(*nft.transaction([mend.delete_set(place, name)]))
-
-
-def halves(change: Change) -> list[Change]:
-    """Part a change in two that may follow each other; nothing if it can't be parted.
-
-    Ranges stay together, since those that go make room for those that come; hosts are independent of each other.
-    """
-    target = max(change, key=lambda t: len(change[t]), default=None)
-    if target is None or target.kind is Kind.RANGES or len(change[target]) < 2:
-        return []
-    part = change[target]
-    first, second = SetChange(flush=part.flush), SetChange()
-    for name in ("remove", "renew", "add"):
-        whole = getattr(part, name)
-        getattr(first, name).extend(whole[::2])
-        getattr(second, name).extend(whole[1::2])
-    return [change | {target: first}, {target: second}]

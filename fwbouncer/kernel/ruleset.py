@@ -3,6 +3,7 @@
 chain <chain>-<hook>            one for each hook
     counter processed           every packet we see
     replies pass                connections that this host opened
+    source in never-block       counter of its own, return: no ban can reach it
     source in a group's set     counter of the group, drop (or goto the deny chain)
 chain <chain>-deny              only where packets are logged or refused instead of dropped
 """
@@ -14,7 +15,7 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Hook, Nft, Replies
-from fwbouncer.core.model import Family, Kind, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetKey
 from fwbouncer.kernel import expressions as match
 
 if TYPE_CHECKING:
@@ -58,35 +59,42 @@ class Skeleton:
 
 def set_name(place: Nft, target: SetKey) -> str:
     """Return the kernel's name for a set."""
+    if target.group == NEVER_BLOCK:
+        return never_set(place)
     base = place.blacklists if place.set_only else f"{place.blacklists}-{target.group}"
     return f"{base}-ranges" if target.kind is Kind.RANGES else base
 
 
+def never_set(place: Nft) -> str:
+    """Return the name of the set of those who are never blocked, and of its counter."""
+    return f"{place.table}-{NEVER_BLOCK}"
+
+
 def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -> Skeleton:
-    """Lay out one family's table for the groups that there are."""
-    sets = [
-        (set_name(place, SetKey(group, place.family, kind)), kind is Kind.RANGES)
-        for group in sorted(groups)
+    """Lay out one family's table for the groups that there are. The never-block set is there in any case."""
+    targets = [
+        SetKey(group, place.family, kind)
+        for group in sorted(groups.keys() - {NEVER_BLOCK})
         for kind in sorted(groups[group], key=lambda kind: kind.value)
     ]
+    sets = [(set_name(place, target), target.kind is Kind.RANGES) for target in targets]
     if place.set_only:
         return Skeleton((), (), tuple(sets))
-    bans = tuple(
-        _ban(config, place, group, set_name(place, SetKey(group, place.family, kind)))
-        for group in sorted(groups)
-        for kind in sorted(groups[group], key=lambda kind: kind.value)
-    )
+    bans = tuple(_ban(config, place, target.group, set_name(place, target)) for target in targets)
+    never = never_set(place)
     first = [Rule("packets seen", match.count(PROCESSED))]
     if config.replies is Replies.PASS:
         first.append(Rule("replies pass", match.is_reply() + match.verdict(match.RETURN)))
+    spared = match.source_in(place.family, never) + match.count(never) + match.verdict(match.RETURN)
+    first.append(Rule("never blocked", spared))
     chains = [
         Chain(f"{place.chain}-{hook.name.lower()}", hook, place.priority, (*first, *bans))
         for hook in config.hooks
     ]
     if _denies(config):
         chains.insert(0, Chain(_deny_chain(place), None, 0, tuple(_deny(config, place.family))))
-    counters = (PROCESSED, *(f"{place.blacklists}-{group}" for group in sorted(groups)))
-    return Skeleton(tuple(chains), counters, tuple(sets))
+    counters = (PROCESSED, never, *dict.fromkeys(f"{place.blacklists}-{target.group}" for target in targets))
+    return Skeleton(tuple(chains), counters, ((never, True), *sets))
 
 
 def _denies(config: Config) -> bool:

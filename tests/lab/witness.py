@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NETLINK_NETFILTER = 12
 NFT_MSG_GETGEN = 10 << 8 | 16
+NEVER_BLOCK = "-never-block"  # how the name of the set ends that bans nobody
 TABLES = {4: ("ip", "crowdsec"), 6: ("ip6", "crowdsec6")}
 
 
@@ -39,13 +40,14 @@ def _text(value: Any) -> str:
 
 
 def elements(host: Host, version: int) -> dict[str, int]:
-    """Return every address, prefix and range in a family's table, with the seconds that it has left."""
+    """Return every banned address, prefix and range in a family's table, with the seconds that it has left."""
     family, table = TABLES[version]
     if (family, table) not in tables(host):
         return {}
     found: dict[str, int] = {}
     for entry in json.loads(host.run("nft", "-j", "list", "table", family, table))["nftables"]:
-        for item in entry.get("set", {}).get("elem", []):
+        told = entry.get("set", {})
+        for item in [] if told.get("name", "").endswith(NEVER_BLOCK) else told.get("elem", []):
             one = item["elem"] if isinstance(item, dict) and "elem" in item else {"val": item}
             found[_text(one["val"])] = one.get("expires", -1)
     return found

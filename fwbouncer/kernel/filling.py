@@ -1,0 +1,78 @@
+"""What one nftables set needs, as requests in an order that the kernel takes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fwbouncer.core.model import FOREVER, Change, Element, Kind, Millis, SetChange, SetKey
+from fwbouncer.kernel import elements, mend, nft
+from fwbouncer.kernel.nft import Verb
+from fwbouncer.kernel.ruleset import set_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fwbouncer.config.schema import Nft
+    from fwbouncer.kernel.standing import StandingSet
+    from fwbouncer.kernel.wire import Message
+
+_PASSING: Millis = 3_600_000  # timeout of an element that the same transaction takes out again
+
+
+def filling(
+    place: Nft, target: SetKey, there: StandingSet | None, part: SetChange, now: Millis
+) -> Iterator[Message]:
+    """Yield one set's change.
+
+    What the kernel may still hold is added, then deleted: adding what is there and deleting what was just added
+    never fail, while deleting what has expired would undo the whole transaction.
+    """
+    name = set_name(place, target)
+    interval = bool(there.flags & nft.SET_INTERVAL) if there else target.kind is Kind.RANGES
+    timed = there is None or bool(there.flags & nft.SET_TIMEOUT)
+    pack = partial(
+        elements.messages,
+        family=target.family,
+        table=place.table,
+        name=name,
+        interval=interval,
+        tag=place.set_only,
+    )
+    if part.flush and there is not None:
+        yield mend.flush_set(place, name)
+    gone = [*part.remove, *(element for element, _ in part.renew)]
+    if gone:
+        yield from pack(Verb.NEW_ELEMENT, elements=[(e, _PASSING if timed else FOREVER) for e in gone])
+        yield from pack(Verb.DEL_ELEMENT, elements=[(e, FOREVER) for e in gone])
+    come = part.renew + part.add
+    if come:
+        left = [(e, max(1, u - now) if timed and u < FOREVER else FOREVER) for e, u in come]
+        yield from pack(Verb.NEW_ELEMENT, elements=left)
+
+
+def emptying(place: Nft, name: str, there: StandingSet, held: Iterable[Element]) -> list[Message]:
+    """Return what takes elements of ours out of a set of the administrator's."""
+    interval, timed = bool(there.flags & nft.SET_INTERVAL), bool(there.flags & nft.SET_TIMEOUT)
+    pack = partial(
+        elements.messages, family=place.family, table=place.table, name=name, interval=interval, tag=True
+    )
+    gone = [(element, _PASSING if timed else FOREVER) for element in held]
+    return [*pack(Verb.NEW_ELEMENT, elements=gone), *pack(Verb.DEL_ELEMENT, elements=gone)]
+
+
+def halves(change: Change) -> list[Change]:
+    """Part a change in two that may follow each other; nothing if it can't be parted.
+
+    Ranges stay together, since those that go make room for those that come; hosts are independent of each other.
+    """
+    target = max(change, key=lambda t: len(change[t]), default=None)
+    if target is None or target.kind is Kind.RANGES or len(change[target]) < 2:
+        return []
+    part = change[target]
+    first, second = SetChange(flush=part.flush), SetChange()
+    for name in ("remove", "renew", "add"):
+        whole = getattr(part, name)
+        getattr(first, name).extend(whole[::2])
+        getattr(second, name).extend(whole[1::2])
+    return [change | {target: first}, {target: second}]
