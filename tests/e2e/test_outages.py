@@ -172,7 +172,8 @@ def test_bans_end_on_time_while_the_bouncer_is_dead(
     for value, seconds in (("198.18.0.0/16", 5), ("198.18.4.0/24", 8), (inner, 11)):
         begun = time.monotonic()
         lapi.ban(value, f"{seconds}s")
-        due.append((begun + seconds, time.monotonic() + seconds))  # cscli made it at some time between
+        # cscli made it at some time between, and counts from the beginning of that second.
+        due.append((begun + seconds - 1, time.monotonic() + seconds))
     running = bouncer()
     running.start()
     assert set() == probe.arriving([outer, middle, inner])
