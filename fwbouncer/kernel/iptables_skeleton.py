@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Action, Config, Deny, Replies
-from fwbouncer.core.model import Family
+from fwbouncer.core.model import NEVER_BLOCK, Family
 from fwbouncer.kernel.iptables import (
     CHAIN,
     DENY_CHAIN,
@@ -29,7 +29,12 @@ def skeleton(config: Config, family: Family, sets: Iterable[tuple[str, str]]) ->
     """Lay out the rules for sets, each given by its name and the group that it holds."""
     target, helpers = _target(config.deny, family)
     comments = config.iptables.rule_comments
-    rules = [set_rule(name, target, group if comments else None) for name, group in sets]
+    # Who is never blocked passes first, before any set that may hold it, too.
+    ordered = sorted(sets, key=lambda pair: pair[1] != NEVER_BLOCK)
+    rules = [
+        set_rule(name, "RETURN" if group == NEVER_BLOCK else target, group if comments else None)
+        for name, group in ordered
+    ]
     if config.replies is Replies.PASS:
         rules[:0] = [REPLIES, *(NEIGHBOURS if family is Family.V6 else ())]
     return Skeleton({CHAIN: tuple(rules), **helpers}, jumps(config, family))

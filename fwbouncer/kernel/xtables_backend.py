@@ -83,10 +83,10 @@ class IptablesBackend:
 
     def layout(self) -> Layout:
         """Say which sets there are without timeouts; networks stay as they are."""
+        timeless = frozenset(key for side in self._sides.values() for key in side.timeless())
         if not self._config.iptables.ipset_timeouts:
-            return Layout(flatten=False, timeless=_EverySet())
-        timeless = [key for side in self._sides.values() for key in side.timeless()]
-        return Layout(flatten=False, timeless=frozenset(timeless))
+            timeless = _EverySet()
+        return Layout(flatten=False, timeless=timeless, spares=frozenset(self._sides))
 
     def dump(self) -> Holding:
         """Read rules and sets."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fwbouncer.core.model import NEVER_BLOCK
 from fwbouncer.core.names import set_group
 from fwbouncer.kernel.ipset_store import temporary_name
 
@@ -24,8 +25,9 @@ class Names:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._ours = re.compile(rf"{re.escape(base)}-(?:0|[1-9]\d{{0,2}})", re.ASCII)
-        self._temporary = {temporary_name(f"{base}-{n}") for n in range(_LIMIT)}
+        self._pass = f"{base}-ok"
+        self._ours = re.compile(rf"{re.escape(base)}-(?:0|[1-9]\d{{0,2}}|ok)", re.ASCII)
+        self._temporary = {temporary_name(f"{base}-{n}") for n in (*range(_LIMIT), "ok")}
         self._earlier: set[str] = set()
         self.of: dict[str, str] = {}
 
@@ -51,21 +53,24 @@ class Names:
         self,
         there: Collection[str],
         origins: Mapping[str, str | None],
-        fits: Callable[[str], bool],
+        fits: Callable[[str, str], bool],
     ) -> None:
         """Match the sets that are there with groups: by memory, then by the origins in our comments."""
         known = {group: name for group, name in self.of.items() if not self.is_leftover(group)}
-        self.of = {group: name for group, name in known.items() if name not in there or fits(name)}
+        self.of = {group: name for group, name in known.items() if name not in there or fits(name, group)}
         for name in sorted(set(there) - set(self.of.values())):
             origin = origins.get(name)
-            group = _group(origin) if origin else name
-            if group != name and group not in self.of and name not in self._earlier and fits(name):
+            group = NEVER_BLOCK if name == self._pass else _group(origin) if origin else name
+            if group != name and group not in self.of and name not in self._earlier and fits(name, group):
                 self.of[group] = name
-            elif name in origins:
+            elif name in origins and name != self._pass:  # a leftover's rule drops
                 self.of[name] = name
 
     def give(self, group: str, taken: Collection[str]) -> str:
-        """Give a group a name, the lowest number that is free."""
+        """Give a group a name, the lowest number that is free; who is never blocked has a name of its own."""
+        if group == NEVER_BLOCK:
+            self.of[group] = self._pass
+            return self._pass
         taken = set(taken) | set(self.of.values())
         names = (f"{self._base}-{n}" for n in range(_LIMIT))
         name = self.of[group] = next(name for name in names if name not in taken)

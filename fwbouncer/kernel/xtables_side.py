@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import Family, Holding, Kind, SetChange, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, Family, Holding, Kind, SetChange, SetKey
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject
 from fwbouncer.kernel import ipset, iptables
 from fwbouncer.kernel.backend import Counted
@@ -80,11 +80,16 @@ class Side:
     def apply(self, part: dict[str, SetChange]) -> None:
         """Carry out a change: first what blocks more, then the rules, then what blocks less."""
         done = {g for g, size in self._left.items() if len(part.get(g, SetChange()).remove) >= size}
-        for group in part.keys() - self._names.of.keys():
-            self._names.give(group, self._there)
+        for group in part:
+            if group not in self._names.of:
+                self._names.give(group, self._there)
         names = {group: name for group, name in self._names.of.items() if group not in done}
-        for name in names.values() - self._there.keys():
-            self._create(name)
+        for group, name in names.items():
+            if name not in self._there:
+                self._create(name, *self._make(group))
+        if NEVER_BLOCK in part:  # whoever is let pass is so before the bans bite
+            self._store.write(names[NEVER_BLOCK], SetChange(add=part[NEVER_BLOCK].add))
+            self._mend(self._names.of)
         changes = [(names[group], change) for group, change in part.items() if group in names]
         for name, change in changes:
             self._store.write(name, SetChange(add=change.add, renew=change.renew))
@@ -113,7 +118,7 @@ class Side:
         for name, chain in self._rules.save().items():
             for line in chain.lines:
                 matched = iptables.set_of(line.rule) if name == iptables.CHAIN else None
-                if matched is not None and matched[0] in groups:
+                if matched is not None and matched[0] in groups and groups[matched[0]] != NEVER_BLOCK:
                     yield Counted(groups[matched[0]], self.family, line.packets, line.bytes)
                 elif line.rule == iptables.JUMP:
                     packets, size = packets + line.packets, size + line.bytes
@@ -195,15 +200,19 @@ class Side:
                 "; ".join(odd),
             )
 
-    def _fits(self, name: str) -> bool:
-        there, ours = self._there[name], self._config.iptables
-        made = (there.type, there.family, there.timeouts)
-        return made == (ours.ipset_type, self.family, ours.ipset_timeouts)
+    def _make(self, group: str) -> tuple[str, bool]:
+        """Return the type of a group's set, and whether it has timeouts."""
+        # What is never blocked are networks, too, some of them for a time, however the bans' sets are made.
+        ours = self._config.iptables
+        return ("hash:net", True) if group == NEVER_BLOCK else (ours.ipset_type, ours.ipset_timeouts)
 
-    def _create(self, name: str) -> None:
-        ours, family = self._config.iptables, self.family
-        timeouts = ours.ipset_timeouts
-        self._sets.run(ipset.create(name, ours.ipset_type, family, ours.ipset_size, timeouts=timeouts))
+    def _fits(self, name: str, group: str) -> bool:
+        there = self._there[name]
+        return (there.family, (there.type, there.timeouts)) == (self.family, self._make(group))
+
+    def _create(self, name: str, kind: str, timeouts: bool) -> None:
+        size = self._config.iptables.ipset_size
+        self._sets.run(ipset.create(name, kind, self.family, size, timeouts=timeouts))
         self._store.forget(name)
         self._store.read(name)
         self._there[name] = self._sets.header(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fwbouncer.config.schema import Action, Deny, Iptables
-from fwbouncer.core.model import Family, Kind, SetChange, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetChange, SetKey
 from fwbouncer.errors import ConfigError
 from fwbouncer.kernel.backend import Counted
 from fwbouncer.kernel.ipset_store import temporary_name
@@ -131,6 +131,36 @@ class TestBans:
         assert set(inside.members("crowdsec-blacklists-0")) == {"198.18.0.7"}
         assert set(inside.members("crowdsec6-blacklists-0")) == {"2001:db8:ba0::7"}
         assert "198.18.16.0/20: a hash:ip set holds no networks" in caplog.text
+
+
+class TestNeverBlock:
+    """Who passes whatever is banned."""
+
+    def test_the_never_blocked_pass_ahead_of_every_ban(self, inside: Bench, probe: Probe) -> None:
+        """Addresses and networks that are never blocked pass in the midst of banned ones, until they are not."""
+        backend = inside.backend(iptables=replace(CONFIG.iptables, ipset_type="hash:net"))
+        assert backend.layout().spares == set(Family)
+        passing = ["198.18.16.5", "198.18.17.0/24", "2001:db8:ba1:5::/64"]
+        change = {**bans(*passing, group=NEVER_BLOCK), **bans("198.18.16.0/20", "2001:db8:ba1::/48")}
+        backend.apply(change)
+        within = ["198.18.16.5", "198.18.17.200", "2001:db8:ba1:5::9"]
+        dropped = ["198.18.16.6", "198.18.18.0", "2001:db8:ba1:6::9"]
+        assert probe.arriving(within + dropped) == set(within)
+        assert inside.sets() >= {"crowdsec-blacklists-0", "crowdsec-blacklists-ok"}
+        assert {counted.group for counted in backend.counters()} == {"crowdsec", "processed"}
+        following = inside.backend()
+        assert following.whole()
+        following.apply(unbans("198.18.17.0/24", group=NEVER_BLOCK))
+        assert probe.arriving(within) == {"198.18.16.5", "2001:db8:ba1:5::9"}
+
+    def test_whoever_is_let_pass_is_not_dropped_on_the_way(self, inside: Bench, probe: Probe) -> None:
+        """A ban and its exception that come together never drop a packet of the excepted."""
+        backend = inside.backend()
+        backend.apply(bans("198.18.200.1"))
+        with probe.stream("198.18.16.5") as stream:
+            backend.apply({**bans("198.18.16.5", group=NEVER_BLOCK), **bans("198.18.16.0/20")})
+            time.sleep(0.05)
+        assert all(packet.arrived for packet in stream.packets)
 
 
 class TestSizes:
