@@ -19,6 +19,7 @@ from fwbouncer.config.kinds import (
     LEVEL,
     LOG_PREFIX,
     NAME,
+    NEVER_BLOCK,
     PATH,
     PORT,
     PRIORITY,
@@ -85,6 +86,8 @@ KEYS: tuple[Key, ...] = (
     Key("deny_log", FLAG, "false", "Let the kernel log what it drops, at a limited rate."),
     Key("deny_log_prefix", LOG_PREFIX, "crowdsec drop: ", "How those log lines begin."),
     Key("protect.replies", REPLIES, "pass", "What happens to replies to this host's own connections."),
+    Key("never_block", NEVER_BLOCK, "", "Who is never blocked: addresses, networks, host names, file:/path "
+        "for a list of them, ssh-peers for who is logged in; own-addresses, gateways and lapi always are."),
     # addresses and names
     Key("disable_ipv4", FLAG, "false", "Leave IPv4 alone."),
     Key("disable_ipv6", FLAG, "false", "Leave IPv6 alone."),

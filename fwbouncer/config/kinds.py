@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fwbouncer.config.never_block import entry
 from fwbouncer.config.schema import Hook, Replies
 from fwbouncer.core.duration import nanoseconds
 
@@ -185,6 +186,7 @@ URL = Kind("URL or path", _url)
 URLS = Kind("list of URLs", _url, many=True)
 LOG_PREFIX = Kind("text", _log_prefix)
 LEVEL = choice(LEVELS)
+NEVER_BLOCK = Kind("list", entry, many=True)
 REPLIES = choice({reply.value: reply for reply in Replies})
 IPSET_TYPE = choice(
     {"nethash": "hash:net", "hash:net": "hash:net", "iphash": "hash:ip", "hash:ip": "hash:ip"}

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config import access
 from fwbouncer.config.kinds import show
-from fwbouncer.config.schema import Action, Config, Deny, Hook, Iptables, Log, Mode, Nft, Prometheus, Replies
+from fwbouncer.config.never_block import gathered, listed
+from fwbouncer.config.schema import (
+    Action,
+    Config,
+    Deny,
+    Hook,
+    Iptables,
+    Log,
+    Mode,
+    NeverBlock,
+    Nft,
+    Prometheus,
+    Replies,
+)
 from fwbouncer.config.settings import Settings
 from fwbouncer.config.source import Notes, gather
 from fwbouncer.core.model import Family
@@ -88,6 +101,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         iptables=_iptables(settings),
         blacklists=_blacklists(settings, mode),
         log=_log(settings),
+        never_block=_never_block(settings),
         prometheus=Prometheus(
             enabled=settings["prometheus.enabled"],
             listen_addr=settings["prometheus.listen_addr"],
@@ -209,6 +223,18 @@ def _iptables(settings: Settings) -> Iptables:
         ipset_size=settings["ipset_size"] or Iptables().ipset_size,
         ipset_timeouts=not settings["ipset_disable_timeouts"],
     )
+
+
+def _never_block(settings: Settings) -> NeverBlock:
+    found = gathered(settings["never_block"])
+    for path in found.files:
+        try:
+            problems = listed(path)[1]
+        except OSError as error:
+            problems = [f"{path}: can't be read: {error.strerror}"]
+        for problem in problems:  # the daemon goes on without them: who is spared must not hang on a typo
+            settings.warn("never_block", problem)
+    return found
 
 
 def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:

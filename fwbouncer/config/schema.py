@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from fwbouncer.core.model import Family
+from fwbouncer.core.model import AddressKey, Family
 
 
 class Mode(Enum):
@@ -111,6 +111,16 @@ class Iptables:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverBlock:
+    """Who is never blocked, besides this host itself, its gateways and the LAPI."""
+
+    networks: tuple[AddressKey, ...] = ()  # addresses, too
+    names: tuple[str, ...] = ()  # host names, in lower case
+    files: tuple[Path, ...] = ()  # with more addresses, networks and names in them
+    ssh_peers: bool = False  # who is logged in over SSH
+
+
+@dataclass(frozen=True, slots=True)
 class Prometheus:
     """Where metrics are served; None everywhere means nowhere."""
 
@@ -137,6 +147,7 @@ class Config:
         default_factory=lambda: {Family.V4: "crowdsec-blacklists", Family.V6: "crowdsec6-blacklists"}
     )
     log: Log = Log()
+    never_block: NeverBlock = NeverBlock()
     prometheus: Prometheus = Prometheus()
     control_socket: Path = Path("/run/fwbouncer/control.sock")
     state_file: Path | None = Path("/var/lib/fwbouncer/state")  # None: the bans are kept in no file

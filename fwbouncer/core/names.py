@@ -42,9 +42,10 @@ def set_group(origin: str, scenario: str) -> str:
     name = f"lists-{scenario}" if origin == "lists" else origin
     if not name:
         return UNKNOWN
-    # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them. Nor may an origin
-    # call itself what lets peers pass.
-    if _SAFE.fullmatch(name) and not name.endswith("-ranges") and name != NEVER_BLOCK:
+    # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them. And no origin's
+    # set may have the name of the set that lets peers pass, whatever the configuration puts in front of either.
+    spared = name.endswith(NEVER_BLOCK) or NEVER_BLOCK.endswith(name)
+    if _SAFE.fullmatch(name) and not name.endswith("-ranges") and not spared:
         return name
     digest = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     readable = _UNSAFE.sub("-", name[: LONGEST - 10]).strip("-.")
