@@ -69,6 +69,16 @@ class Book:
         """Return from when on a second snapshot may confirm what a shrunken one said; None if none is needed."""
         return self._doubt.ripe
 
+    @property
+    def doubted(self) -> int:
+        """Count the claims that stay only because one snapshot's word was not enough."""
+        return len(self._doubt)
+
+    @property
+    def provisional(self) -> bool:
+        """Tell whether all that is known comes from the state file."""
+        return self._provisional
+
     def restore(self, page: Page, now: Millis) -> None:
         """Take in what an earlier process knew. It may know less than the kernel; the LAPI's word is yet to come."""
         self._fold(page)

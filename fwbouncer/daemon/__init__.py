@@ -15,6 +15,8 @@ from fwbouncer.core.names import Groups
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.poller import Poller
+from fwbouncer.daemon.saver import Saver
+from fwbouncer.daemon.vigil import Vigil
 from fwbouncer.errors import ConfigError, FwbouncerError
 from fwbouncer.host import logs, memory
 from fwbouncer.host.systemd import Manager
@@ -67,6 +69,10 @@ class Daemon:
             assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock
         )
         await self._keeper.begin()
+        self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
+        await self._saver.restore(self._config, self._groups)
+        self._keeper.wake()
+        self._vigil = Vigil(self._on_awake)
         self._new_poller()
         for number, act in (
             (signal.SIGTERM, self._on_stop),
@@ -82,6 +88,8 @@ class Daemon:
             self._get_ready(),
             self._feed_watchdog(),
             self._expire(),
+            self._saver.run(),
+            self._vigil.run(),
         ]
         tasks = [self._guard(each) for each in work]
         self._start_polling()
@@ -91,6 +99,7 @@ class Daemon:
             self._manager.say("STOPPING=1")
             await self._end([*tasks, self._polling])
             await control.stop()
+            await self._saver.finish()
             await self._clean_up()
 
     def _guard(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -115,11 +124,23 @@ class Daemon:
     def _on_reload(self) -> None:
         self._reloading = self._guard(self._take_over_configuration())
 
+    def _on_awake(self) -> None:
+        """Put right what a sleep of the machine leaves behind."""
+        self._keeper.book.expire(assembly.clock())
+        self._keeper.distrust()
+        self._poller.hurry()
+
+    def _after_poll(self) -> None:
+        self._saver.look()
+        self._vigil.look()
+
     def _new_poller(self) -> None:
         self._client = assembly.client(self._config, self._groups)
-        self._poller = Poller(
-            self._client, assembly.pacing(self._config), self._keeper.book, self._keeper, assembly.clock
-        )
+        self._poller = self._poller_of(self._config)
+
+    def _poller_of(self, config: Config) -> Poller:
+        pacing, keeper = assembly.pacing(config), self._keeper
+        return Poller(self._client, pacing, keeper.book, keeper, assembly.clock, self._after_poll)
 
     def _start_polling(self) -> None:
         self._polling = self._guard(self._poller.run())
@@ -150,9 +171,8 @@ class Daemon:
         await self._client.aclose()
         self._config, self._client = config, client
         old_poller = self._poller
-        self._poller = Poller(
-            client, assembly.pacing(config), self._keeper.book, self._keeper, assembly.clock
-        )
+        self._poller = self._poller_of(config)
+        self._saver.move(assembly.state_file(config))
         self._poller.last_answer = old_poller.last_answer
         (await self._keeper.replace(backend)).close()
         try:
@@ -210,6 +230,7 @@ class Daemon:
             self._keeper,
             self._poller,
             counted,
+            self._saver,
             owned=self._where.owned,
             now=assembly.clock(),
             since=self._since,

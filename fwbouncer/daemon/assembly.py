@@ -17,6 +17,8 @@ from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.lapi.client import Client
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fwbouncer.core.model import Family, Millis
     from fwbouncer.core.names import Groups
     from fwbouncer.kernel.backend import Backend
@@ -89,6 +91,11 @@ def pacing(config: Config) -> Pacing:
         int(config.lapi.resync_interval * 1000),
         random.random,
     )
+
+
+def state_file(config: Config) -> Path | None:
+    """Return where the bans are kept; a dry run has none to keep."""
+    return None if config.mode is Mode.DRY_RUN else config.state_file
 
 
 def _folded(config: Config) -> list[Family]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from fwbouncer.errors import KernelBusy, KernelError
@@ -89,6 +90,13 @@ class Keeper:
             if change or not self.backend.whole():
                 await self._write(change)
             self.settled.set()
+
+    async def at_rest(self) -> None:
+        """Wait until what the state file told is in the kernel; not for ever, and not if it told nothing."""
+        if self.book.synced:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST):
+                    await self.settled.wait()
 
     async def replace(self, backend: Backend) -> Backend:
         """Go on with another backend; returns the one before, still in place."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fwbouncer.errors import LapiError, LapiRefused
 from fwbouncer.host.logs import fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwbouncer.core.book import Book, Taken
     from fwbouncer.core.model import Millis, Page
     from fwbouncer.core.pacing import Pacing
@@ -26,7 +29,15 @@ _CHEAP = 50_000  # elements up to which reading the kernel again costs next to n
 class Poller:
     """The one who keeps the need for a snapshot: at first, after any poll without a page, on a doubt, on the timer."""
 
-    def __init__(self, client: Client, pacing: Pacing, book: Book, keeper: Keeper, clock: Clock) -> None:
+    def __init__(  # noqa: PLR0913 - the LAPI and the kernel meet here
+        self,
+        client: Client,
+        pacing: Pacing,
+        book: Book,
+        keeper: Keeper,
+        clock: Clock,
+        polled: Callable[[], None],
+    ) -> None:
         self.client = client
         self.pacing = pacing
         self.last_answer: Millis | None = None
@@ -36,6 +47,8 @@ class Poller:
         self._book = book
         self._keeper = keeper
         self._clock = clock
+        self._polled = polled  # called after each poll, whatever came of it
+        self._hurry = asyncio.Event()
         self._need_snapshot = True
         self._doubtful = False
         self._complaints: Counter[str] = Counter()
@@ -47,15 +60,26 @@ class Poller:
         while True:
             wait = await self._poll()
             self.next_poll = self._clock() + wait
-            await asyncio.sleep(wait / 1000)
+            self._polled()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait / 1000):
+                    await self._hurry.wait()
+            self._hurry.clear()
+
+    def hurry(self) -> None:
+        """Poll at once."""
+        self._hurry.set()
 
     async def _poll(self) -> Millis:
         began = self._clock()
         startup = self._need_snapshot or self.pacing.snapshot_due(began, suspected=self._doubtful)
+        look_again = self._book.look_again
+        startup |= look_again is not None and began >= look_again
         try:
             page = await self.client.poll(startup)
         except LapiRefused:
             if self.last_answer is None:
+                await self._keeper.at_rest()
                 raise
             return self._failed("the LAPI refuses our key now; the bans stay as they are")
         except LapiError as error:
@@ -66,7 +90,7 @@ class Poller:
         self.error = None
         self.last_answer = now
         taken = self._book.take(page, now)
-        self._need_snapshot = taken.missing > 0
+        self._need_snapshot = False
         self._doubtful = taken.doubtful or (self._doubtful and not page.startup)
         if page.startup:
             self.last_snapshot = now

@@ -11,11 +11,13 @@ from fwbouncer.core.model import NEVER_BLOCK, Family, Millis
 from fwbouncer.kernel.ruleset import PROCESSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fwbouncer.config.schema import Config
+    from fwbouncer.core.book import Book
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.poller import Poller
+    from fwbouncer.daemon.saver import Saver
     from fwbouncer.kernel.backend import Counted
 
 
@@ -24,6 +26,7 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
     keeper: Keeper,
     poller: Poller,
     counted: Iterable[Counted],
+    saver: Saver,
     *,
     owned: bool,
     now: Millis,
@@ -50,8 +53,17 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
         ignored=dict(keeper.book.ignored),
         dropped=dropped,
         processed=processed,
-        warnings=config.warnings,
+        warnings=(*config.warnings, *_warnings(keeper.book, saver)),
     )
+
+
+def _warnings(book: Book, saver: Saver) -> Iterator[str]:
+    if book.provisional:
+        yield "the bans are those of the last run: the LAPI has not answered since the start"
+    if book.doubted:
+        yield f"{book.doubted} bans are missing in the LAPI's list, and stay until it lacks them a second time"
+    if saver.warning:
+        yield saver.warning
 
 
 def _lapi(poller: Poller, now: Millis) -> LapiStatus:

@@ -71,14 +71,14 @@ def save(path: Path, columns: Columns, at: Moment) -> int:
     return sum(map(len, parts))
 
 
-def load(path: Path, now: Moment, label_of: LabelOf) -> Page | None:
+def load(path: Path, clock: Callable[[], Moment], lengths: frozenset[int], label_of: LabelOf) -> Page | None:
     """Return what is still banned, deadlines on this boot's clock; None where there is no file that can be used.
 
-    A file that can't be used is set aside with a warning.
+    `lengths` are those of the address keys that are wanted. A file that can't be used is set aside with a warning.
     """
     try:
         saved = unpack(_read(path))
-        return _page(saved, now, label_of)
+        return _page(saved, clock(), lengths, label_of)
     except FileNotFoundError:
         return None
     except (StateError, OSError, MemoryError) as error:
@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_SIZE)
 
 
-def _page(saved: Saved, now: Moment, label_of: LabelOf) -> Page:
+def _page(saved: Saved, now: Moment, lengths: frozenset[int], label_of: LabelOf) -> Page:
     """Check every claim as if the LAPI had sent it, and leave out what is over or not for us."""
     shift = _shift(saved.at, now)
     labels = [label_of(*texts) for texts in saved.texts]
@@ -120,7 +120,9 @@ def _page(saved: Saved, now: Moment, label_of: LabelOf) -> Page:
         zip(saved.keys, saved.deadlines, saved.labels, strict=True)
     ):
         label = labels[number]
-        if soonest < deadline < latest and label is not None and refusal(key) is None and _is_key(key):
+        if not soonest < deadline < latest or label is None or len(key) not in lengths:
+            continue
+        if refusal(key) is None and _is_key(key):
             kept.append(row)
             page.labels.append(label)
     if saved.keys and not kept:

@@ -1,0 +1,115 @@
+"""Keeps the state file: reads it at the start, writes it after changes, in a thread and not too often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from fwbouncer.core.model import Label
+from fwbouncer.core.saving import Saving
+from fwbouncer.host import state
+from fwbouncer.host.logs import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fwbouncer.config.schema import Config
+    from fwbouncer.core.book import Book
+    from fwbouncer.core.names import Groups
+    from fwbouncer.host.state_format import Moment
+
+_log = logging.getLogger("fwbouncer.state")
+
+
+class Saver:
+    """The one who writes the file at `path`; without a path it does nothing."""
+
+    def __init__(self, book: Book, path: Path | None, moment: Callable[[], Moment] = state.moment) -> None:
+        self.warning: str | None = None  # why the file can't be written, for the administrator
+        self._book = book
+        self._path = path
+        self._moment = moment
+        self._saving = Saving()
+        self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    async def restore(self, config: Config, groups: Groups) -> None:
+        """Take in what was banned last. The book is as it was where there is no file that can be used."""
+        if self._path is None:
+            return
+        lengths = frozenset(size for family in config.families for size in (family.size, family.size + 1))
+        label_of = _labels(config, groups)
+        page = await asyncio.to_thread(state.load, self._path, self._moment, lengths, label_of)
+        if page is None:
+            return
+        now = self._moment().boot
+        self._book.restore(page, now)
+        self._saving.wrote(self._book.ledger.changes, 0, now)
+        _log.info("%d decisions taken over from the last run", len(page.ids), extra=fields("restored"))
+
+    def look(self) -> None:
+        """Say that the ledger may have changed."""
+        if self._path is not None and self._saving.changed(self._book.ledger.changes):
+            self._news.set()
+
+    def move(self, path: Path | None) -> None:
+        """Write to another file from now on."""
+        if path != self._path:
+            self._path, self._saving, self.warning = path, Saving(), None
+            self.look()
+
+    async def run(self) -> None:
+        """Write whenever it is time to."""
+        while True:
+            now = self._moment().boot
+            due = self._saving.look(self._book.ledger.changes, now) if self._path else None
+            if due is None:
+                self._news.clear()
+                await self._news.wait()
+            elif due > now:
+                await asyncio.sleep((due - now) / 1000)
+            else:
+                await self._write()
+
+    async def finish(self) -> None:
+        """Write a last time, if there is something to write."""
+        if self._book.synced and self._saving.changed(self._book.ledger.changes):
+            await self._write()
+
+    async def _write(self) -> None:
+        # What is under way when we are told to stop comes to its end, and the last write waits for it.
+        await asyncio.shield(self._write_whole())
+
+    async def _write_whole(self) -> None:
+        async with self._writing:
+            await self._write_once()
+
+    async def _write_once(self) -> None:
+        path, saving, ledger = self._path, self._saving, self._book.ledger
+        if path is None:
+            return
+        version, now = ledger.changes, self._moment()
+        try:
+            size = await asyncio.to_thread(state.save, path, ledger.columns(), now)
+        except OSError as error:
+            saving.failed(now.boot)
+            words = f"the bans can't be kept for the next boot: {path}: {error.strerror or error}"
+            if words != self.warning:
+                _log.warning("%s", words, extra=fields("state_unwritten"))
+            self.warning = words
+        else:
+            saving.wrote(version, size, now.boot)
+            if self.warning is not None:
+                _log.info("the state file can be written again", extra=fields("state_written"))
+            self.warning = None
+
+
+def _labels(config: Config, groups: Groups) -> state.LabelOf:
+    def label_of(origin: str, scenario: str, kind: str) -> Label | None:
+        if kind not in config.decision_types:
+            return None
+        return Label(origin, scenario, kind, groups(origin, scenario))
+
+    return label_of
