@@ -5,15 +5,15 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # The two commands need root; who is root already may have no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh .ci/run
+SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot .ci/run
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test demo clean
+.PHONY: help venv linters check format readme test booted demo clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
 
 venv:  ## .venv/bin/fwbouncer on the system's python3; no network needed
 	@packaging/lib/make-venv.sh
@@ -26,7 +26,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/e2e
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/e2e tests/booted
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
@@ -39,6 +39,10 @@ readme: venv  ## write the table of settings anew
 
 test:  ## every test, as root in network namespaces
 	$(SUDO) ./packaging/test
+
+booted:  ## the unit under a systemd that boots, in full length, on Debian 12 and 13
+	for suite in bookworm trixie; do \
+	    $(SUDO) env FWBOUNCER_FULL=1 FWBOUNCER_SUITE=$$suite ./packaging/test tests/booted || exit 1; done
 
 demo:  ## a real ban, from cscli to the dropped packet
 	$(SUDO) ./packaging/demo

@@ -60,7 +60,7 @@ def _key(settings: Settings) -> str | None:
         key = _key_from_file(settings)
     if settings.literal("api_key"):
         place = settings.where("api_key")
-        _warn_readable(settings, "api_key", place.file if isinstance(place, Place) else place, stat.S_IROTH)
+        _warn_readable(settings, "api_key", place.file if isinstance(place, Place) else place)
     has_key = settings.given("api_key") or settings.given("api_key_file")
     has_certificate = settings.given("cert_path") or settings.given("key_path")
     if not has_key and not has_certificate:
@@ -95,7 +95,7 @@ def _key_from_file(settings: Settings) -> str | None:
     if not text:
         settings.error("api_key_file", "the file is empty; put the key in it")
         return None
-    _warn_readable(settings, "api_key_file", path, stat.S_IRGRP | stat.S_IROTH)
+    _warn_readable(settings, "api_key_file", path)
     try:
         key: str = kinds.API_KEY.parse(text)
     except ValueError as error:
@@ -124,14 +124,14 @@ def _certificates(settings: Settings) -> None:
         except OSError as error:
             settings.error(name, f"can't be read: {error.strerror}; check the path and who may read it")
     if settings["key_path"] is not None:
-        _warn_readable(settings, "key_path", settings["key_path"], stat.S_IROTH)
+        _warn_readable(settings, "key_path", settings["key_path"])
 
 
-def _warn_readable(settings: Settings, name: str, path: Path, who: int) -> None:
+def _warn_readable(settings: Settings, name: str, path: Path) -> None:
+    """Warn of a secret that everybody can read; its group may, because that is how the service does."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return  # reported by whoever reads it
-    if mode & who:
-        others = "others" if mode & stat.S_IROTH else "its group"
-        settings.warn(name, f"{path} holds a secret and can be read by {others}; chmod it to 0600")
+    if mode & stat.S_IROTH:
+        settings.warn(name, f"{path} holds a secret and can be read by others; chmod it to 0640")
