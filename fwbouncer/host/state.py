@@ -126,7 +126,7 @@ def _page(saved: Saved, now: Moment, lengths: frozenset[int], label_of: LabelOf)
             kept.append(row)
             page.labels.append(label)
     if saved.keys and not kept:
-        raise StateError("everything in it is over")
+        raise StateError("nothing in it is in force any more")
     page.ids = array("q", [saved.ids[row] for row in kept])
     page.keys = [saved.keys[row] for row in kept]
     page.deadlines = array("q", [saved.deadlines[row] + shift for row in kept])
