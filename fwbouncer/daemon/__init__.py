@@ -6,11 +6,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fwbouncer.config.schema import Config, Mode
-from fwbouncer.control.server import Control
+from fwbouncer.control.server import Control, Handler
 from fwbouncer.core.names import Groups
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
@@ -25,7 +25,7 @@ from fwbouncer.lapi.endpoint import describe
 _log = logging.getLogger("fwbouncer")
 
 FINE = 0
-# A unit that others wait for must not hold them up for ever when the LAPI is down and nothing is known yet.
+# A unit that others wait for must not hold them up for ever when the LAPI hangs and nothing is known yet.
 _PATIENCE = 60.0
 
 Reload = Callable[[], Config]
@@ -57,6 +57,7 @@ class Daemon:
         self._polling: asyncio.Task[None] | None = None
         self._leave_kernel = False
         self._changing = asyncio.Lock()
+        self._no_news = asyncio.Event()  # nothing is known, and the LAPI has failed to tell
 
     async def run(self) -> int:
         """Start everything, wait for the end, clean up."""
@@ -68,6 +69,8 @@ class Daemon:
         self._keeper = Keeper(
             assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock
         )
+        self._guardian = assembly.guardian(self._config, self._keeper)
+        await self._guardian.begin()
         await self._keeper.begin()
         self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
         await self._saver.restore(self._config, self._groups)
@@ -80,7 +83,12 @@ class Daemon:
             (signal.SIGHUP, self._on_reload),
         ):
             loop.add_signal_handler(number, act)
-        control = Control(self._config.control_socket, {"status": self._status, "teardown": self._teardown})
+        commands: dict[str, Handler] = {
+            "status": self._status,
+            "teardown": self._teardown,
+            "unblock": self._guardian.unblocked.handle,
+        }
+        control = Control(self._config.control_socket, commands)
         await control.start()
         work = [
             self._keeper.run(),
@@ -90,6 +98,7 @@ class Daemon:
             self._expire(),
             self._saver.run(),
             self._vigil.run(),
+            self._guardian.run(),
         ]
         tasks = [self._guard(each) for each in work]
         self._start_polling()
@@ -99,6 +108,7 @@ class Daemon:
             self._manager.say("STOPPING=1")
             await self._end([*tasks, self._polling])
             await control.stop()
+            self._guardian.close()
             await self._saver.finish()
             await self._clean_up()
 
@@ -131,6 +141,8 @@ class Daemon:
         self._poller.hurry()
 
     def _after_poll(self) -> None:
+        if self._poller.error is not None and not self._keeper.book.synced:
+            self._no_news.set()
         self._saver.look()
         self._vigil.look()
 
@@ -174,6 +186,7 @@ class Daemon:
         self._poller = self._poller_of(config)
         self._saver.move(assembly.state_file(config))
         self._poller.last_answer = old_poller.last_answer
+        self._guardian.change_to(config)
         (await self._keeper.replace(backend)).close()
         try:
             await self._keeper.step()
@@ -185,11 +198,15 @@ class Daemon:
             self._start_polling()
 
     async def _get_ready(self) -> None:
-        """Say READY when the first page is in the kernel."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._keeper.settled.wait()
-        except TimeoutError:
+        """Say READY when what is known is in the kernel: the last state, or the first page.
+
+        Where there is neither, because the LAPI failed, that is said at once: at boot the network waits for us, and
+        the LAPI may wait for the network.
+        """
+        news = [asyncio.create_task(event.wait()) for event in (self._keeper.settled, self._no_news)]
+        await asyncio.wait(news, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await self._end([*news])
+        if not self._keeper.settled.is_set():
             _log.warning("no word from the LAPI yet; ready all the same, with what the kernel holds")
         self._manager.say("READY=1", self._summary())
         await self._keeper.settled.wait()
@@ -200,9 +217,7 @@ class Daemon:
         interval = self._manager.watchdog_interval()
         while True:
             await asyncio.sleep(interval or 60.0)
-            self._manager.say("WATCHDOG=1", self._summary()) if interval else self._manager.say(
-                self._summary()
-            )
+            self._manager.say(*(["WATCHDOG=1"] if interval else []), self._summary())
 
     async def _expire(self) -> None:
         """Let go of what has run out: on time where a set has no timeouts of its own, else now and then."""
@@ -231,6 +246,7 @@ class Daemon:
             self._poller,
             counted,
             self._saver,
+            self._guardian,
             owned=self._where.owned,
             now=assembly.clock(),
             since=self._since,
@@ -246,7 +262,7 @@ class Daemon:
             asyncio.get_running_loop().call_later(0.1, self._stop.set_result, FINE)
         return {"removed": True}
 
-    async def _end(self, tasks: list[asyncio.Task[None] | None]) -> None:
+    async def _end(self, tasks: Sequence[asyncio.Task[Any] | None]) -> None:
         going = [task for task in tasks if task is not None]
         for task in going:
             task.cancel()
@@ -255,6 +271,11 @@ class Daemon:
     async def _clean_up(self) -> None:
         """Leave the kernel as our end asks for: an owned table goes or stays with the socket in the store."""
         await self._client.aclose()
-        if not self._where.owned and not self._leave_kernel:
+        if not await self._bans_stay():
             await self._keeper.remove()
         self._keeper.close()
+
+    async def _bans_stay(self) -> bool:
+        if self._leave_kernel or self._where.owned or self._config.keep_on_stop:
+            return True
+        return await asyncio.to_thread(self._manager.restarting)

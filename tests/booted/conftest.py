@@ -17,6 +17,8 @@ from tests.lab.packets import Probe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _pytest.terminal import TerminalReporter
+
     from tests.lab.packets import Stream
 
 SUITE = os.environ.get("FWBOUNCER_SUITE", "bookworm")
@@ -25,7 +27,7 @@ BANNED, ALLOWED = "198.18.1.1", "198.18.1.2"
 _figures: list[str] = []
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Print what was counted."""
     if _figures:
         terminalreporter.section(f"booted {SUITE}")
