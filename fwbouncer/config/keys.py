@@ -134,6 +134,8 @@ KEYS: tuple[Key, ...] = (
         "the daemon."),
     Key("state_file", STATE_FILE, "/var/lib/fwbouncer/state", "Where the bans are kept for the time between "
         "a boot and the LAPI's first answer; `none` keeps nothing."),
+    Key("on_stop", choice(("remove", "keep")), "remove", "What happens to the bans when fwbouncer is stopped; with "
+        "keep they stay until their deadlines. A restart by systemd always keeps them."),
     # accepted, and without effect
     Key("pid_dir", TEXT, "", "Ignored.", useless="there is no file with the process's number"),
     Key("daemonize", FLAG, "", "Ignored.", useless="the service manager does that"),

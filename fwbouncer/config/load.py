@@ -109,6 +109,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         ),
         control_socket=settings["control_socket"],
         state_file=_state_file(settings),
+        keep_on_stop=settings["on_stop"] == "keep",
         warnings=settings.notes.warnings(),
     )
 

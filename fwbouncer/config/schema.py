@@ -150,5 +150,6 @@ class Config:
     never_block: NeverBlock = NeverBlock()
     prometheus: Prometheus = Prometheus()
     control_socket: Path = Path("/run/fwbouncer/control.sock")
+    keep_on_stop: bool = False  # whether the bans outlive a stop of the daemon
     state_file: Path | None = Path("/var/lib/fwbouncer/state")  # None: the bans are kept in no file
     warnings: tuple[str, ...] = ()  # what is accepted but better mended; "file:line: text"

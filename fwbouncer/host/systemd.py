@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sdnotify
@@ -49,6 +51,27 @@ class Manager:
         if self._notifier is not None:
             self._notifier.notify("\n".join(line.replace("\n", " ") for line in lines))
 
+    def restarting(self) -> bool:
+        """Tell whether we are being stopped to be started again; False where the manager can't be asked.
+
+        systemd sends the same signal for a stop and a restart. Its queue of jobs tells them apart.
+        """
+        unit = _unit()
+        if not self.present or unit is None:
+            return False
+        try:
+            jobs = subprocess.run(
+                ["systemctl", "list-jobs", "--no-legend", "--plain"],  # noqa: S607 - wherever it is installed
+                capture_output=True,
+                text=True,
+                timeout=3,
+                check=False,
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            return False
+        columns = [line.split() for line in jobs.splitlines()]
+        return any(job[1:3] in ([unit, "restart"], [unit, "start"]) for job in columns)
+
     def keep(self, sock: NetlinkSocket) -> None:
         """Hand over a copy of the socket.
 
@@ -78,6 +101,16 @@ class Manager:
             else:
                 raw.close()
         return found
+
+
+def _unit() -> str | None:
+    """Return the name of the service that we run as: the last part of our control group's path."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    names = (line.rsplit("/", 1)[-1] for line in group.splitlines() if line.startswith("0::"))
+    return next((name for name in names if name.endswith(".service")), None)
 
 
 def kernel_can_own() -> bool:

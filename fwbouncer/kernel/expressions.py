@@ -8,7 +8,8 @@ from fwbouncer.kernel.nft import OBJECT_COUNTER
 
 _REGISTER = 1  # 16 bytes wide, enough for an IPv6 address
 _SOURCE = {Family.V4: (12, 4), Family.V6: (8, 16)}  # offset and length of the source address in the header
-_TCP = 6
+_TCP, _ICMPV6 = 6, 58
+_EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
 _CT_DIRECTION = 1
 _REPLY = b"\x01"
 _META_L4PROTO = 16
@@ -22,10 +23,14 @@ def _expression(name: str, *attributes: bytes) -> bytes:
     return wire.nested(1, wire.text(1, name), wire.nested(2, *attributes))
 
 
-def _equals(value: bytes) -> bytes:
-    return _expression(
-        "cmp", wire.u32(1, _REGISTER), wire.u32(2, 0), wire.nested(3, wire.attribute(1, value))
-    )
+def _compare(operation: int, value: bytes) -> bytes:
+    data = wire.nested(3, wire.attribute(1, value))
+    return _expression("cmp", wire.u32(1, _REGISTER), wire.u32(2, operation), data)
+
+
+def _protocol(number: int) -> bytes:
+    load = _expression("meta", wire.u32(1, _REGISTER), wire.u32(2, _META_L4PROTO))
+    return load + _compare(_EQUAL, bytes([number]))
 
 
 def source_in(family: Family, set_name: str) -> bytes:
@@ -44,12 +49,21 @@ def source_in(family: Family, set_name: str) -> bytes:
 
 def is_reply() -> bytes:
     """Match packets that answer a connection; those that conntrack doesn't know never match."""
-    return _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_DIRECTION)) + _equals(_REPLY)
+    return _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_DIRECTION)) + _compare(_EQUAL, _REPLY)
+
+
+def is_neighbour_discovery() -> bytes:
+    """Match neighbour solicitations and advertisements, which do for IPv6 what ARP does for IPv4."""
+    transport_header = 2
+    load = _expression(
+        "payload", wire.u32(1, _REGISTER), wire.u32(2, transport_header), wire.u32(3, 0), wire.u32(4, 1)
+    )
+    return _protocol(_ICMPV6) + load + _compare(_AT_LEAST, b"\x87") + _compare(_AT_MOST, b"\x88")
 
 
 def is_tcp() -> bytes:
     """Match TCP."""
-    return _expression("meta", wire.u32(1, _REGISTER), wire.u32(2, _META_L4PROTO)) + _equals(bytes([_TCP]))
+    return _protocol(_TCP)
 
 
 def count(counter: str) -> bytes:

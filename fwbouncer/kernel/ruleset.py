@@ -85,6 +85,10 @@ def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -
     first = [Rule("packets seen", match.count(PROCESSED))]
     if config.replies is Replies.PASS:
         first.append(Rule("replies pass", match.is_reply() + match.verdict(match.RETURN)))
+        if place.family is Family.V6:
+            # conntrack doesn't track it, and without it no packet of ours reaches a banned neighbour on our own link
+            discovery = match.is_neighbour_discovery() + match.verdict(match.RETURN)
+            first.append(Rule("neighbour discovery passes", discovery))
     spared = match.source_in(place.family, never) + match.count(never) + match.verdict(match.RETURN)
     first.append(Rule("never blocked", spared))
     chains = [
