@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def _built_net() -> Iterator[Network]:
     if os.geteuid() != 0:
-        pytest.skip("needs root, for network namespaces")
+        pytest.fail("needs root, for network namespaces: run ./packaging/test")
     with network() as net:
         yield net
 
@@ -60,7 +60,7 @@ def greeter(net: Network) -> Iterator[Greeter]:
 def _built_lapi(_built_net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrowdSec]:
     root = crowdsec.unpacked()
     if root is None:
-        pytest.skip("needs CrowdSec's package: ./packaging/test unpacks it")
+        pytest.fail("needs CrowdSec's package: ./packaging/test unpacks it")
     lapi = CrowdSec(_built_net.mail, tmp_path_factory.mktemp("crowdsec"), root)
     lapi.start()
     yield lapi
