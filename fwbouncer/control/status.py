@@ -51,6 +51,15 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverBlockStatus:
+    """Who is never blocked. `sources` are what says so: a word, "listed", a file or a host name."""
+
+    count: int = 0
+    sources: dict[str, list[str]] = field(default_factory=dict)
+    passed: Traffic = Traffic()
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole answer to the command status."""
 
@@ -66,6 +75,7 @@ class Status:
     ignored: dict[str, int] = field(default_factory=dict)  # reason -> decisions that are not for us
     dropped: dict[str, Traffic] = field(default_factory=dict)  # by origin
     processed: Traffic = Traffic()
+    never_block: NeverBlockStatus = NeverBlockStatus()
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,7 +94,9 @@ class Line(NamedTuple):
 def render(status: Mapping[str, Any], *, color: bool) -> str:
     """Write the page. It takes what an older or newer daemon sent, too: what is missing is left out."""
     lines = [
-        line for part in (_daemon, _lapi, _bans, _kernel, _packets, _complaints) for line in part(status)
+        line
+        for part in (_daemon, _lapi, _bans, _never_block, _kernel, _packets, _complaints)
+        for line in part(status)
     ]
     if color:
         return _colored(lines)
@@ -131,6 +143,14 @@ def _bans(status: Mapping[str, Any]) -> list[Line]:
     return lines + [
         Line("", f"{_count(n)} from {_clean(who)}") for who, n in _ranked(_block(bans, "by_origin"))
     ]
+
+
+def _never_block(status: Mapping[str, Any]) -> list[Line]:
+    spared = _block(status, "never_block")
+    if not spared:
+        return []
+    sizes = {who: len(some) for who, some in _block(spared, "sources").items() if isinstance(some, list)}
+    return [Line("never blocked", f"{_count(spared.get('count'))}{_list(sizes, ' (', ')')}")]
 
 
 def _kernel(status: Mapping[str, Any]) -> list[Line]:

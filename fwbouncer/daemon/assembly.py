@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from fwbouncer.config.schema import Config, Mode
 from fwbouncer.core.book import Book
 from fwbouncer.core.pacing import Pacing
+from fwbouncer.daemon.guardian import Guardian, Senses
+from fwbouncer.host.remembered import Remembered
 from fwbouncer.host.systemd import Manager, kernel_can_own
 from fwbouncer.kernel.memory import DryRun
 from fwbouncer.kernel.nftables import Nftables
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.core.model import Family, Millis
     from fwbouncer.core.names import Groups
+    from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.kernel.backend import Backend
 
 
@@ -62,10 +65,13 @@ def backend(config: Config, where: Place) -> Backend:
 
 
 def left_behind(before: Config, after: Config) -> Config | None:
-    """Return a configuration of just the tables that the new one no longer names; None if there are none."""
-    named = {(family, there.table) for family, there in after.nft.items()}
-    gone = {family: there for family, there in before.nft.items() if (family, there.table) not in named}
-    return replace(before, nft=gone) if gone and before.mode is Mode.NFTABLES else None
+    """Return a configuration of just what the new one no longer names; None if there is nothing."""
+    if before.mode is Mode.NFTABLES:
+        named = {(family, there.table) for family, there in after.nft.items()}
+        tables = {family: there for family, there in before.nft.items() if (family, there.table) not in named}
+        return replace(before, nft=tables) if tables else None
+    gone = tuple(family for family in before.families if family not in after.families)
+    return replace(before, families=gone) if gone else None
 
 
 def book(config: Config) -> Book:
@@ -91,6 +97,13 @@ def pacing(config: Config) -> Pacing:
         int(config.lapi.resync_interval * 1000),
         random.random,
     )
+
+
+def guardian(config: Config, keeper: Keeper) -> Guardian:
+    """Make the one who follows who is never blocked."""
+    file = state_file(config)
+    remembered = Remembered(file.parent if file else None, clock, lambda: time.time_ns() // 1_000_000)
+    return Guardian(config, keeper, clock, Senses(remembered))
 
 
 def state_file(config: Config) -> Path | None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from fwbouncer.core.model import NEVER_BLOCK, Layout
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.host.logs import fields
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fwbouncer.core.book import Book
-    from fwbouncer.core.model import Change, Holding, Layout
+    from fwbouncer.core.model import Change, Holding
     from fwbouncer.kernel.backend import Backend, Clock
 
 _log = logging.getLogger("fwbouncer.kernel")
@@ -80,7 +81,9 @@ class Keeper:
                 self._need_dump = False  # a disturbance from here on asks for another look
                 holding = await self._call(self.backend.dump)
                 self._found = (holding, self.backend.layout())
+                self.book.never.rebase(*self._found, self._clock())
             if not self.book.synced:
+                await self._let_pass()
                 return
             if self._found is not None:
                 off = self.book.rebase(*self._found, self._clock())
@@ -132,6 +135,15 @@ class Keeper:
                 async with self._lock:
                     who = await self._call(self.backend.disturbed)
                 self._judge(who)
+
+    async def _let_pass(self) -> None:
+        """Where bans of an earlier run stand and no page has come yet, write only who is never blocked."""
+        holding, layout = self._found or ({}, Layout(flatten=True))
+        stand = any(held for target, held in holding.items() if target.group != NEVER_BLOCK)
+        if stand or layout.unread:
+            change = self.book.plan(self._clock())
+            if change:
+                await self._write(change)
 
     async def _write(self, change: Change) -> None:
         began = self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwbouncer import __version__
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
+    from fwbouncer.daemon.guardian import Guardian
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.poller import Poller
     from fwbouncer.daemon.saver import Saver
@@ -27,13 +29,14 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
     poller: Poller,
     counted: Iterable[Counted],
     saver: Saver,
+    guardian: Guardian,
     *,
     owned: bool,
     now: Millis,
     since: Millis,
 ) -> Status:
     """Gather the answer to the command status."""
-    dropped, processed = _traffic(counted)
+    dropped, processed, spared = _traffic(counted)
     return Status(
         version=__version__,
         pid=os.getpid(),
@@ -53,7 +56,8 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
         ignored=dict(keeper.book.ignored),
         dropped=dropped,
         processed=processed,
-        warnings=(*config.warnings, *_warnings(keeper.book, saver)),
+        never_block=replace(guardian.status(), passed=spared),
+        warnings=(*config.warnings, *_warnings(keeper.book, saver), *guardian.warnings),
     )
 
 
@@ -92,11 +96,12 @@ def _decisions(keeper: Keeper) -> DecisionStatus:
     )
 
 
-def _traffic(counted: Iterable[Counted]) -> tuple[dict[str, Traffic], Traffic]:
+def _traffic(counted: Iterable[Counted]) -> tuple[dict[str, Traffic], Traffic, Traffic]:
+    """Return what was dropped by group, what was seen, and what came from never-blocked peers."""
     sums: dict[str, tuple[int, int]] = {}
     for one in counted:
         packets, octets = sums.get(one.group, (0, 0))
         sums[one.group] = (packets + one.packets, octets + one.bytes)
     processed = Traffic(*sums.pop(PROCESSED, (0, 0)))
-    sums.pop(NEVER_BLOCK, None)
-    return {group: Traffic(*both) for group, both in sums.items()}, processed
+    spared = Traffic(*sums.pop(NEVER_BLOCK, (0, 0)))
+    return {group: Traffic(*both) for group, both in sums.items()}, processed, spared
