@@ -95,6 +95,10 @@ class Machine:
         """Talk to its systemd."""
         return self.run("systemctl", *words).strip()
 
+    def start(self) -> None:
+        """Start the service; what it said is shown where that fails."""
+        assert self.attempt("systemctl", "start", UNIT) == 0, self.log()
+
     def show(self, name: str) -> str:
         """Return a property of the service."""
         return self.systemctl("show", "-P", name, UNIT)

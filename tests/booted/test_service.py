@@ -95,7 +95,7 @@ def test_a_hang_is_noticed(machine: Machine, traffic: Traffic) -> None:
     drop_in.write_text("[Service]\nWatchdogSec=1\n")
     machine.systemctl("daemon-reload")
     try:
-        machine.systemctl("start", UNIT)
+        machine.start()
         with traffic.judged("a hang"):
             machine.systemctl("kill", "-s", "STOP", UNIT)
             machine.wait_for("NRestarts", "1")
