@@ -20,6 +20,7 @@ _COMMANDS = {
     "run": "Run the bouncer in the foreground.",
     "check-config": "Check the configuration; touch nothing.",
     "status": "Show what the running daemon does.",
+    "unblock": "Let an address or network pass for a while, whatever bans it.",
     "teardown": "Remove everything of ours from the kernel.",
     "demo": "Show a real ban, in namespaces of its own; needs root.",
 }
@@ -82,14 +83,26 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         _common(command)
-        if name == "status":
+        if name in ("status", "unblock"):
             command.add_argument("--json", action="store_true", help="as one JSON object")
-        if name in ("status", "teardown"):
+        if name == "unblock":
+            _unblock(command)
+        if name in ("status", "teardown", "unblock"):
             socket = "the daemon's control socket"
             _optional(command, "--control-socket", metavar="PATH", type=Path, help=socket)
         if name == "demo":
             command.add_argument("arguments", nargs=argparse.REMAINDER, help="what the demo itself takes")
     return parser
+
+
+def _unblock(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("address", nargs="?", metavar="ADDRESS", help="an address or a network")
+    which.add_argument("--list", action="store_true", help="list who is unblocked, and for how long still")
+    which.add_argument("--cancel", metavar="ADDRESS", help="let bans reach an address again")
+    parser.add_argument(
+        "--for", dest="span", default="1h", metavar="TIME", help="30m, 1h (unless given), 7d; at most 30d"
+    )
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -155,6 +155,12 @@ def _status(options: argparse.Namespace) -> int:
     return FINE
 
 
+def _unblock(options: argparse.Namespace) -> int:
+    from fwbouncer import unblock
+
+    return unblock.run(options, lambda **request: ask(_socket(options), "unblock", timeout=30, **request))
+
+
 def _teardown(options: argparse.Namespace) -> int:
     try:
         answer = ask(_socket(options), "teardown", timeout=60)
@@ -199,6 +205,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "check-config": _check,
     "status": _status,
+    "unblock": _unblock,
     "teardown": _teardown,
     "demo": _demo,
 }
