@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import time
@@ -209,6 +208,7 @@ class NftSubject(Subject):
     probe: Probe = field(kw_only=True)
     owned: bool = field(kw_only=True)
     config: Config = CONFIG
+    sockets: list[NetlinkSocket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Open the socket that outlives a backend."""
@@ -217,12 +217,8 @@ class NftSubject(Subject):
     def open(self) -> Backend:
         """Use the one socket, as after a restart under systemd; where nothing is owned, a new one."""
         sock = self.sock if self.owned else NetlinkSocket.open()
-        made = Nftables(self.config, self.now, sock, owned=self.owned)
-        if not self.owned:
-            self._sockets.append(sock)
-        return made
-
-    _sockets: list[NetlinkSocket] = field(default_factory=list)
+        self.sockets.append(sock)
+        return Nftables(self.config, self.now, sock, owned=self.owned)
 
     def now(self) -> Millis:
         """Read the kernel's clock."""
@@ -283,9 +279,8 @@ class NftSubject(Subject):
         """Let go of everything; what is owned goes with its socket."""
         for backend in self.opened:
             backend.close()
-        for sock in (self.sock, *self._sockets):
-            with contextlib.suppress(OSError):
-                sock.close()
+        for sock in (self.sock, *self.sockets):
+            sock.close()
 
 
 def _span(value: Any) -> tuple[int, int]:
