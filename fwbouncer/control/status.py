@@ -147,10 +147,10 @@ def _bans(status: Mapping[str, Any]) -> list[Line]:
 
 def _never_block(status: Mapping[str, Any]) -> list[Line]:
     spared = _block(status, "never_block")
-    if not spared:
+    if not spared.get("count"):
         return []
     sizes = {who: len(some) for who, some in _block(spared, "sources").items() if isinstance(some, list)}
-    return [Line("never blocked", f"{_count(spared.get('count'))}{_list(sizes, ' (', ')')}")]
+    return [Line("spared", f"{_count(spared['count'])} never blocked{_list(sizes, ': ', '')}")]
 
 
 def _kernel(status: Mapping[str, Any]) -> list[Line]:

@@ -22,6 +22,7 @@ from fwbouncer.control.status import (
     DecisionStatus,
     KernelStatus,
     LapiStatus,
+    NeverBlockStatus,
     Status,
     Traffic,
     render,
@@ -337,6 +338,7 @@ FULL = Status(
     ignored={"scope AS": 3},
     dropped={"CAPI": Traffic(10, 1500), "cscli": Traffic(1, 40)},
     processed=Traffic(123456, 10**10),
+    never_block=NeverBlockStatus(3, {"listed": ["192.0.2.1"], "own-addresses": ["127.0.0.1", "::1"]}),
     warnings=("the clock jumped",),
 )
 
@@ -356,6 +358,7 @@ class TestStatus:
             "           12,000 hosts, 345 ranges",
             "           12,000 from CAPI",
             "           345 from lists:x",
+            "spared     3 never blocked: 1 listed, 2 own-addresses",
             "kernel     12,345 elements, 2 to be written, last write took 0.4 ms",
             "           repaired 1 times after changes by others",
             "           last error: ENOBUFS",
