@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 # How far a dumped deadline may be off and still be taken for the wanted one: the LAPI rounds, dumps take time.
-TOLERANCE: Millis = 2500
+TOLERANCE: Millis = 1500
 # For so long after its deadline an element may still be in the kernel; one that is added again within that time
 # must be taken out first, because before Linux 6.12 adding a present element leaves its old timeout.
 GRACE: Millis = 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def filling(
     )
     if part.flush and there is not None:
         yield mend.flush_set(place, name)
-    gone = [*part.remove, *(element for element, _ in part.renew)]
+    gone = part.remove + _perhaps_there(part, interval=interval)
     if gone:
         yield from pack(Verb.NEW_ELEMENT, elements=[(e, _PASSING if timed else FOREVER) for e in gone])
         yield from pack(Verb.DEL_ELEMENT, elements=[(e, FOREVER) for e in gone])
@@ -49,6 +50,26 @@ def filling(
     if come:
         left = [(e, max(1, u - now) if timed and u < FOREVER else FOREVER) for e, u in come]
         yield from pack(Verb.NEW_ELEMENT, elements=left)
+
+
+def _perhaps_there(part: SetChange, *, interval: bool) -> list[Element]:
+    """Return which of the elements to be renewed the kernel may hold.
+
+    Not those that reach into an interval that goes: there they can't be, and the kernel neither takes them beside it
+    nor finds them again behind it.
+    """
+    renewed = [element for element, _ in part.renew]
+    if not interval or not part.remove:
+        return renewed
+    half = len(part.remove[0]) // 2
+    going = sorted(part.remove)
+    starts = [element[:half] for element in going]
+
+    def reaches(element: Element) -> bool:
+        below = bisect_right(starts, element[half:]) - 1
+        return below >= 0 and going[below][half:] >= element[:half]
+
+    return [element for element in renewed if not reaches(element)]
 
 
 def emptying(place: Nft, name: str, there: StandingSet, held: Iterable[Element]) -> list[Message]:

@@ -217,7 +217,7 @@ class Nftables:
                     parts += read
                 else:
                     now = self._clock()
-                    held.update({key: now + left for key, _, left in read})
+                    held.update({key: min(now + left, FOREVER) for key, _, left in read})
                     if len(held) > _TOO_MANY and not place.set_only:
                         return None
         if flags & nft.SET_INTERVAL:
