@@ -49,10 +49,10 @@ class Doubt:
         if len(claims) <= limit or _freed(missing.values(), listed) <= limit:
             self._suspects = set()
             return claims
+        self._suspects &= claims
         if not self._suspects:
             self._suspect(claims, now)
             return set()
-        self._suspects &= claims
         if now < self._ripe:
             return set()
         confirmed = self._suspects

@@ -37,6 +37,10 @@ class Saving:
         """Tell whether the last version that was written is another one."""
         return version != self._written
 
+    def spoil(self) -> None:
+        """Note that what is on disk is no longer right, though the ledger is as it was."""
+        self._written = None
+
     def wrote(self, version: int, size: int, now: Millis) -> None:
         """Note that this version is on disk, as so many bytes."""
         self._written = version

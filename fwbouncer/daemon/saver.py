@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
+    from fwbouncer.core.model import Millis
     from fwbouncer.core.names import Groups
     from fwbouncer.host.state_format import Moment
 
 _log = logging.getLogger("fwbouncer.state")
+
+# A date that was set by more than this makes the times in the file worth correcting: a machine without a battery for
+# its clock starts in the past, and what is written then would be over once the date is right.
+_JUMP: Millis = 60_000
 
 
 class Saver:
@@ -32,6 +37,7 @@ class Saver:
         self._path = path
         self._moment = moment
         self._saving = Saving()
+        self._apart: Millis = 0  # how far the two clocks were apart at the last write
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -44,14 +50,17 @@ class Saver:
         page = await asyncio.to_thread(state.load, self._path, self._moment, lengths, label_of)
         if page is None:
             return
-        now = self._moment().boot
-        self._book.restore(page, now)
-        self._saving.wrote(self._book.ledger.changes, 0, now)
+        self._book.restore(page, self._moment().boot)
         _log.info("%d decisions taken over from the last run", len(page.ids), extra=fields("restored"))
 
     def look(self) -> None:
         """Say that the ledger may have changed."""
-        if self._path is not None and self._saving.changed(self._book.ledger.changes):
+        if self._path is None or not self._book.synced:
+            return
+        now = self._moment()
+        if abs(now.wall - now.boot - self._apart) > _JUMP:
+            self._saving.spoil()
+        if self._saving.changed(self._book.ledger.changes):
             self._news.set()
 
     def move(self, path: Path | None) -> None:
@@ -64,7 +73,9 @@ class Saver:
         """Write whenever it is time to."""
         while True:
             now = self._moment().boot
-            due = self._saving.look(self._book.ledger.changes, now) if self._path else None
+            # While nothing is known, an empty file would say that nobody is banned.
+            known = self._path is not None and self._book.synced
+            due = self._saving.look(self._book.ledger.changes, now) if known else None
             if due is None:
                 self._news.clear()
                 await self._news.wait()
@@ -91,6 +102,7 @@ class Saver:
         if path is None:
             return
         version, now = ledger.changes, self._moment()
+        self._apart = now.wall - now.boot
         try:
             size = await asyncio.to_thread(state.save, path, ledger.columns(), now)
         except OSError as error:

@@ -12,6 +12,7 @@ import stat
 import time
 from array import array
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,15 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def moment() -> Moment:
     """Read the clocks."""
-    boot_id = b"\0" * 16
-    with suppress(OSError, ValueError):
-        boot_id = bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))[:16].ljust(16, b"\0")
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return Moment(boot=boot, wall=time.time_ns() // 1_000_000, boot_id=boot_id)
+    return Moment(boot=boot, wall=time.time_ns() // 1_000_000, boot_id=_boot_id())
+
+
+@cache
+def _boot_id() -> bytes:
+    with suppress(OSError, ValueError):
+        return bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))[:16].ljust(16, b"\0")
+    return b"\0" * 16
 
 
 def save(path: Path, columns: Columns, at: Moment) -> int:

@@ -206,6 +206,16 @@ def test_a_folder_that_cannot_be_had(
     assert running.stop() == 0
 
 
+def test_while_nothing_is_known_nothing_is_kept(bouncer: MakeBouncer, fake_lapi: FakeLapi) -> None:
+    """A start without a file and without the LAPI writes none: it would say that nobody is banned."""
+    fake_lapi.stop()
+    running = bouncer(api_url=fake_lapi.url)
+    running.start(ready=False)
+    time.sleep(2.5)
+    running.stop()
+    assert not state(running).exists()
+
+
 def test_who_does_not_keep(bouncer: MakeBouncer, fake_lapi: FakeLapi, net: Network) -> None:
     """A dry run writes no file, a check of the configuration touches none, and `none` switches it off."""
     fake_lapi.ban(HOST)

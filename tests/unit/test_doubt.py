@@ -69,6 +69,16 @@ def test_what_comes_back_was_never_gone() -> None:
     assert book.look_again is None
 
 
+def test_another_shrunken_list_is_doubted_anew() -> None:
+    """Where the second snapshot lacks quite other bans than the first, the waiting begins again."""
+    book = _book(1000)
+    _snapshot(book, range(500), 0)
+    assert _snapshot(book, range(500, 1000), 5_000) == 1000
+    assert book.look_again == NOW + 20_000
+    assert _snapshot(book, range(500, 1000), 15_000) == 1000
+    assert _snapshot(book, range(500, 1000), 20_000) == 500
+
+
 def test_only_what_both_lack_goes() -> None:
     """Bans that the second snapshot lacks for the first time must be lacking in a third."""
     book = _book(1000)

@@ -18,7 +18,7 @@ from fwbouncer.kernel.memory import Memory
 from tests.unit.core_naive import ADDRESSES, DURATIONS, GROUPS, HOUR, LABELS, Naive, keys, page, thorough
 
 if TYPE_CHECKING:
-    from fwbouncer.core.model import AddressKey, Label, Millis
+    from fwbouncer.core.model import AddressKey, Holding, Label, Millis
 
 NOW: Millis = 100 * HOUR
 A, B, C = (bytes([192, 0, 2, n]) for n in (1, 2, 3))
@@ -170,6 +170,26 @@ def test_found_without_a_timeout() -> None:
     life.begin(page([_row(1, A)]))
     for address in (B, bytes([10, 0, 0, 9])):
         assert NOW + 300 * 24 * HOUR < life.banned(address) < NOW + 400 * 24 * HOUR
+
+
+def test_after_a_sleep_bans_end_on_time() -> None:
+    """The kernel's clock stood still: what is over goes, and what is left gets the time that it has."""
+    life = Life()
+    life.begin(page([_row(1, A, 1), _row(2, B, 5)]))
+    life.hear(_row(1, A, 1), _row(2, B, 5))
+    slept = 2 * HOUR
+    life.now += slept
+    # A dump tells what is left by the kernel's count, which lacks the sleep.
+    late = {hosts: {e: d + slept for e, d in held.items()} for hosts, held in _stale(life).items()}
+    life.book.expire(life.now)
+    life.book.rebase(late, life.kernel.layout(), life.now)
+    (change,) = life.book.plan(life.now).values()
+    assert change.remove == [A]
+    assert change.renew == [(B, NOW + 5 * HOUR)]
+
+
+def _stale(life: Life) -> Holding:
+    return {target: dict(held) for target, held in life.kernel._sets.items()}
 
 
 def test_folded_families() -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
+from fwbouncer.core.book import Book
 from fwbouncer.core.saving import APART, SOON, Saving
 from fwbouncer.core.suspend import Suspend
+from fwbouncer.daemon.saver import Saver
 from fwbouncer.daemon.vigil import Vigil
 from fwbouncer.host.alarm import Alarm
+from fwbouncer.host.state_format import Moment, unpack
+from tests.unit.core_naive import LABELS, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fwbouncer.core.model import Millis
 
 
 class TestSaving:
@@ -54,6 +64,35 @@ class TestSaving:
         saving = Saving()
         saving.failed(1000)
         assert saving.look(1, 1001) == 61_000
+
+
+def _at(boot: Millis, wall: Millis) -> Moment:
+    return Moment(boot=boot, wall=wall, boot_id=b"the boot it is..")
+
+
+class TestSaver:
+    """Who writes, with clocks that are set by hand."""
+
+    def test_a_date_that_is_set_right_sets_the_file_right(self, tmp_path: Path) -> None:
+        """What was written before the date was known is written again when it is, and not at every look."""
+        path, clocks = tmp_path / "state", [_at(1_000, 5_000)]
+
+        async def test() -> None:
+            book = Book()
+            saver = Saver(book, path, lambda: clocks[0])
+            book.take(page([(1, b"\1\2\3\4", 10**7, LABELS[0])], startup=True), 1_000)
+            for now, written in (
+                (_at(9_000, 13_000), 13_000),
+                (_at(50_000, 54_000), 13_000),  # nothing new
+                (_at(60_000, 10**12), 10**12),  # the date is set
+                (_at(99_000, 10**12 + 39_000), 10**12),  # nothing new
+            ):
+                clocks[0] = now
+                saver.look()
+                await saver.finish()
+                assert unpack(path.read_bytes()).at.wall == written
+
+        asyncio.run(test())
 
 
 class TestSuspend:
