@@ -145,6 +145,7 @@ class Daemon:
             self._no_news.set()
         self._saver.look()
         self._vigil.look()
+        self._guardian.after_poll()
 
     def _new_poller(self) -> None:
         self._client = assembly.client(self._config, self._groups)

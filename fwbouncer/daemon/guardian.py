@@ -74,7 +74,7 @@ class Guardian:
         """Gather everything for the first time; names of which nothing is known delay it a little."""
         asyncio.get_running_loop().add_reader(self._changes.fileno(), self._on_change)
         self._look_around()
-        self._ssh.look(spared=self._config.never_block.ssh_peers)
+        self._ssh.look()
         self._lists.follow(self._config.never_block.files, self._config.warnings)
         await self._names.begin(self._every_name())
         self._apply()
@@ -97,8 +97,13 @@ class Guardian:
         self._config = config
         self._lists.follow(config.never_block.files, config.warnings)
         self._names.follow(self._every_name())
-        self._ssh.look(spared=config.never_block.ssh_peers)
+        self._ssh.look()
         self._apply()
+        self.after_poll()
+
+    def after_poll(self) -> None:
+        """Look whether somebody who is logged in has been banned."""
+        self._ssh.judge(spared=self._config.never_block.ssh_peers)
 
     def close(self) -> None:
         """Listen no longer."""
@@ -135,7 +140,7 @@ class Guardian:
             **{name: addresses.get(name, ()) for name in self._listed_names()},
             "ssh-peers": self._ssh.peers if ours.ssh_peers else (),
         }
-        every = {source: dict.fromkeys(sorted(keys), FOREVER) for source, keys in found.items()}
+        every = {source: dict.fromkeys(sorted(keys, key=_rank), FOREVER) for source, keys in found.items()}
         return {**every, "unblocked": dict(self.unblocked.until)}
 
     def _listed_names(self) -> list[str]:
@@ -174,8 +179,9 @@ class Guardian:
         while True:
             spared = self._config.never_block.ssh_peers
             await asyncio.sleep(_SESSIONS if spared else _SESSIONS_ALONE)
-            self._ssh.look(spared=self._config.never_block.ssh_peers)
+            self._ssh.look()
             self._apply()
+            self.after_poll()
 
     async def _follow_files(self) -> None:
         while True:
@@ -183,6 +189,11 @@ class Guardian:
             if self._lists.look():
                 self._names.follow(self._every_name())
                 self._apply()
+
+
+def _rank(key: AddressKey) -> tuple[bool, AddressKey]:
+    """Sort IPv4 first."""
+    return len(key) > 5, key
 
 
 def lapi_hosts(urls: Iterable[str]) -> tuple[list[AddressKey], list[str]]:

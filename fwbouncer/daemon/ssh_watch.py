@@ -35,14 +35,17 @@ class SshWatch:
         """Return what the administrator should know now."""
         return tuple(self._warnings.values())
 
-    def look(self, *, spared: bool) -> None:
-        """Look who is there. Whoever is `spared` for it needs no warning."""
+    def look(self) -> None:
+        """Look who is there."""
         try:
             self.peers = self._sessions.peers(self._clock())
         except KernelError as error:  # a kernel without inet_diag
             if str(error) != self._complaint:
                 _log.warning("who is logged in over SSH can't be found out: %s", error)
             self._complaint = str(error)
+
+    def judge(self, *, spared: bool) -> None:
+        """Find out who of them is blocked. Whoever is `spared` for being logged in needs no warning."""
         found = {} if spared else {peer: self._ban_of(peer) for peer in self.peers}
         before, self._warnings = self._warnings, {peer: text for peer, text in found.items() if text}
         for peer in self._warnings.keys() - before.keys():

@@ -46,6 +46,7 @@ class Bouncer:
         self.manager = manager or Manager(folder)
         self._log = folder / "fwbouncer.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.inside: tuple[str, ...] = ()  # words in front of the command, as of `unshare`
         base = {
             "mode": "nftables",
             "update_frequency": "0.1s",
@@ -80,7 +81,7 @@ class Bouncer:
         """Start it; unless told otherwise, wait until its first state is in the kernel."""
         assert self._process is None or self._process.poll() is not None, "still running"
         heard = self.manager.said("READY=1")
-        words = ("ip", "netns", "exec", self.host.name, *self.command("run"))
+        words = ("ip", "netns", "exec", self.host.name, *self.inside, *self.command("run"))
         service = {
             "PYTHONPATH": str(CHECKOUT),
             "NOTIFY_SOCKET": str(self.manager.path),
