@@ -5,12 +5,12 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # The two commands need root; who is root already may have no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot .ci/run
+SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/kernels/run tests/kernels/init .ci/run
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test booted demo clean
+.PHONY: help venv linters check format readme test booted test-kernels demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test:  ## every test, as root in network namespaces
 booted:  ## the unit under a systemd that boots, in full length, on Debian 12 and 13
 	for suite in bookworm trixie; do \
 	    $(SUDO) env FWBOUNCER_FULL=1 FWBOUNCER_SUITE=$$suite ./packaging/test tests/booted || exit 1; done
+
+test-kernels:  ## the backends on the kernels of Debian 12 and 13, in emulated machines; takes half an hour
+	$(SUDO) ./tests/kernels/run $(SUITES) -- $(or $(TESTS),tests/contract)
 
 demo:  ## a real ban, from cscli to the dropped packet
 	$(SUDO) ./packaging/demo

@@ -229,7 +229,9 @@ class TestAtomicity:
         assert subject.generation() == before + 1
         # While the kernel still makes the table larger a dump can miss some.
         assert _settles(subject, lambda: sum(map(len, backend.dump().values())), 101_000)
-        assert _about(end - subject.now(), subject.left("20.1.134.159"))
+        asked = subject.now()
+        left = subject.left("20.1.134.159")  # looks through all of them: on a slow machine that takes its time
+        assert _about(end - asked, left) or _about(end - subject.now(), left)
         backend.apply({target: SetChange(remove=[e for e, _ in part.add]) for target, part in change.items()})
         assert subject.generation() == before + 2
         assert sum(map(len, backend.dump().values())) == 0
