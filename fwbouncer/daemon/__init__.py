@@ -27,6 +27,7 @@ _log = logging.getLogger("fwbouncer")
 FINE = 0
 # A unit that others wait for must not hold them up for ever when the LAPI hangs and nothing is known yet.
 _PATIENCE = 60.0
+_TIDY = 1.0  # seconds, by which the kernel has been told as well
 
 Reload = Callable[[], Config]
 
@@ -57,6 +58,7 @@ class Daemon:
         self._polling: asyncio.Task[None] | None = None
         self._leave_kernel = False
         self._changing = asyncio.Lock()
+        self._tidied: int | None = None  # when the snapshot came after which memory was given back
         self._no_news = asyncio.Event()  # nothing is known, and the LAPI has failed to tell
 
     async def run(self) -> int:
@@ -146,6 +148,9 @@ class Daemon:
         self._saver.look()
         self._vigil.look()
         self._guardian.after_poll()
+        if self._poller.last_snapshot != self._tidied:  # a snapshot is large, and gone now
+            self._tidied = self._poller.last_snapshot
+            asyncio.get_running_loop().call_later(_TIDY, memory.settle)
 
     def _new_poller(self) -> None:
         self._client = assembly.client(self._config, self._groups)
@@ -210,7 +215,9 @@ class Daemon:
         if not self._keeper.settled.is_set():
             _log.warning("no word from the LAPI yet; ready all the same, with what the kernel holds")
         self._manager.say("READY=1", self._summary())
+        _log.info("ready: %d decisions enforced", len(self._keeper.book.ledger), extra=logs.fields("ready"))
         await self._keeper.settled.wait()
+        await self._keeper.alone(lambda: assembly.clear_earlier(self._config, self._where, self._manager))
         memory.settle()
         self._manager.say(self._summary())
 

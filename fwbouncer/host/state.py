@@ -13,6 +13,7 @@ import time
 from array import array
 from contextlib import suppress
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,8 +120,8 @@ def _page(saved: Saved, now: Moment, lengths: frozenset[int], label_of: LabelOf)
     """Check every claim as if the LAPI had sent it, and leave out what is over or not for us."""
     shift = _shift(saved.at, now)
     labels = [label_of(*texts) for texts in saved.texts]
-    kept, page = [], Page(startup=False)
     soonest, latest = now.boot - shift, now.boot - shift + _LONGEST
+    kept, page = bytearray(len(saved.keys)), Page(startup=False)
     for row, (key, deadline, number) in enumerate(
         zip(saved.keys, saved.deadlines, saved.labels, strict=True)
     ):
@@ -128,13 +129,14 @@ def _page(saved: Saved, now: Moment, lengths: frozenset[int], label_of: LabelOf)
         if not soonest < deadline < latest or label is None or len(key) not in lengths:
             continue
         if refusal(key) is None and _is_key(key):
-            kept.append(row)
+            kept[row] = 1
             page.labels.append(label)
-    if saved.keys and not kept:
+    if saved.keys and not page.labels:
         raise StateError("nothing in it is in force any more")
-    page.ids = array("q", [saved.ids[row] for row in kept])
-    page.keys = [saved.keys[row] for row in kept]
-    page.deadlines = array("q", [saved.deadlines[row] + shift for row in kept])
+    # No lists of numbers in between: what is freed amid what stays is memory that the system doesn't get back.
+    page.ids = array("q", compress(saved.ids, kept))
+    page.keys = list(compress(saved.keys, kept))
+    page.deadlines = array("q", map(shift.__add__, compress(saved.deadlines, kept)))
     return page
 
 
