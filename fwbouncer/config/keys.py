@@ -132,8 +132,9 @@ KEYS: tuple[Key, ...] = (
     Key("prometheus.listen_port", PORT, "60601", "The port that metrics are served on."),
     Key("control_socket", SOCKET, "/run/fwbouncer/control.sock", "Where the commands reach "
         "the daemon."),
-    Key("state_file", STATE_FILE, "/var/lib/fwbouncer/state", "Where the bans are kept for the time between "
-        "a boot and the LAPI's first answer; `none` keeps nothing."),
+    Key("state_file", STATE_FILE, "", "Where the bans are kept for the time between a boot and the LAPI's first "
+        "answer; `none` keeps nothing. The service's own is /var/lib/fwbouncer/state; elsewhere nothing is kept "
+        "when this is absent."),
     Key("on_stop", choice(("remove", "keep")), "remove", "What happens to the bans when fwbouncer is stopped; with "
         "keep they stay until their deadlines. A restart by systemd always keeps them."),
     # accepted, and without effect

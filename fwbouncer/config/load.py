@@ -254,7 +254,7 @@ def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:
 
 
 def _state_file(settings: Settings) -> Path | None:
-    """Return where the bans are kept; systemd says where its services' state belongs."""
+    """Return where the bans are kept: where it is said, or where systemd says that its services' state belongs."""
     if settings.emptied("state_file"):
         return None
     folder = settings.variable("STATE_DIRECTORY").partition(":")[0]

@@ -151,5 +151,5 @@ class Config:
     prometheus: Prometheus = Prometheus()
     control_socket: Path = Path("/run/fwbouncer/control.sock")
     keep_on_stop: bool = False  # whether the bans outlive a stop of the daemon
-    state_file: Path | None = Path("/var/lib/fwbouncer/state")  # None: the bans are kept in no file
+    state_file: Path | None = None  # None: the bans are kept in no file
     warnings: tuple[str, ...] = ()  # what is accepted but better mended; "file:line: text"

@@ -217,6 +217,7 @@ class Daemon:
         self._manager.say("READY=1", self._summary())
         _log.info("ready: %d decisions enforced", len(self._keeper.book.ledger), extra=logs.fields("ready"))
         await self._keeper.settled.wait()
+        await self._keeper.alone(lambda: assembly.clear_earlier(self._config, self._where, self._manager))
         memory.settle()
         self._manager.say(self._summary())
 

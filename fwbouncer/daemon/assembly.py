@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass, replace
@@ -11,8 +12,10 @@ from fwbouncer.config.schema import Config, Mode
 from fwbouncer.core.book import Book
 from fwbouncer.core.pacing import Pacing
 from fwbouncer.daemon.guardian import Guardian, Senses
+from fwbouncer.errors import KernelError
 from fwbouncer.host.remembered import Remembered
 from fwbouncer.host.systemd import Manager, kernel_can_own
+from fwbouncer.kernel import strays
 from fwbouncer.kernel.memory import DryRun
 from fwbouncer.kernel.nftables import Nftables
 from fwbouncer.kernel.socket import NetlinkSocket
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.kernel.backend import Backend
 
+_log = logging.getLogger("fwbouncer")
+
 
 def clock() -> Millis:
     """Return the milliseconds since boot; they count on while the machine sleeps, and nobody can set them."""
@@ -38,18 +43,39 @@ class Place:
 
     sock: NetlinkSocket | None
     owned: bool
+    former: NetlinkSocket | None = None  # was kept for an earlier configuration; what it owns still stands
 
 
 def place(config: Config, manager: Manager) -> Place:
     """Take over the socket that was kept for us, or make one and have it kept."""
+    kept = manager.kept()
     if config.mode is not Mode.NFTABLES:
-        return Place(None, owned=False)
+        return Place(None, owned=False, former=kept)
     ours_alone = not any(family.set_only for family in config.nft.values())
-    if not (manager.keeps_sockets and kernel_can_own() and ours_alone):
-        return Place(NetlinkSocket.open(), owned=False)
-    sock = manager.kept() or NetlinkSocket.open()
-    manager.keep(sock)
-    return Place(sock, owned=True)
+    if manager.keeps_sockets and kernel_can_own() and ours_alone:
+        sock = kept or NetlinkSocket.open()
+        manager.keep(sock)
+        return Place(sock, owned=True)
+    if kept is not None:
+        _release(kept, manager)  # at once: what it owns may have the names that are needed now
+    return Place(NetlinkSocket.open(), owned=False)
+
+
+def clear_earlier(config: Config, where: Place, manager: Manager) -> None:
+    """Take away what an earlier configuration had in the kernel and this one doesn't name; it blocks."""
+    try:
+        if where.owned and where.sock is not None:
+            strays.clear(where.sock, {(family, there.table) for family, there in config.nft.items()})
+        elif where.former is not None:
+            _release(where.former, manager)
+    except KernelError as error:
+        _log.warning("tables of an earlier configuration stay until the service is stopped: %s", error)
+
+
+def _release(sock: NetlinkSocket, manager: Manager) -> None:
+    strays.clear(sock, ())
+    sock.close()
+    manager.forget()
 
 
 def backend(config: Config, where: Place) -> Backend:

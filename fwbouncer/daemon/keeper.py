@@ -122,6 +122,11 @@ class Keeper:
         self._worker.shutdown(wait=True)
         self.backend.close()
 
+    async def alone(self, work: Callable[[], T]) -> T:
+        """Have something done between two writes."""
+        async with self._lock:
+            return await self._call(work)
+
     async def call(self, work: Callable[[], T]) -> T:
         """Have something read in a thread of its own: it doesn't wait for a large write."""
         return await asyncio.get_running_loop().run_in_executor(None, work)

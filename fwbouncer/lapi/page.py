@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # One million decisions are about 250 MB. A LAPI with millions of expired ones sends them in a snapshot, too.
 MAX_BODY = 2**30
 MAX_ROWS = 8_000_000  # 1 GiB of real decisions holds fewer; `{},{},{}` would hold 350 million
-MAX_ROW = 2**16
+MAX_ROW = 2**20  # a longer decision spoils the page: without its end nobody can tell where the next begins
 SLICE = 2**16  # about a millisecond of work: the event loop gets its turn after each
 
 _SPACE = re.compile(r"[ \t\n\r]*", re.ASCII)

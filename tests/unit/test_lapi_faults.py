@@ -67,7 +67,7 @@ FAULTS: dict[str, tuple[Fault, type[LapiError], str]] = {
     "dripping headers": (drip(0.05, head=False), LapiUnreachable, "no answer in time"),
     "dripping body": (drip(0.2), LapiUnreachable, "no answer in time"),
     "endless space": (endless(b" " * 100, b"", 10**9), LapiError, "."),
-    "endless text": (endless(b"x" * 10_000, b'{"new":[{"value":"'), LapiBadAnswer, "longer than 65536"),
+    "endless text": (endless(b"x" * 10_000, b'{"new":[{"value":"'), LapiBadAnswer, "longer than 1048576"),
     "endless nesting": (endless(b"[" * 10_000), LapiBadAnswer, "nested too deeply"),
     "gigabytes announced": (endless(length=2**31), LapiBadAnswer, "longer than"),
     "a body cut short": (endless(b"", b'{"new":[', 0, length=100), LapiUnreachable, "."),
