@@ -14,6 +14,7 @@ from ipaddress import ip_address, ip_network
 
 from fwbouncer.core.model import (
     FOREVER,
+    NEVER_BLOCK,
     Change,
     Element,
     Family,
@@ -134,7 +135,7 @@ class Memory:
         self.flush()
 
     def bans(self, address: bytes) -> dict[str, Millis]:
-        """Return the groups that ban an address now, each with the deadline."""
+        """Return the groups that ban an address now, each with the deadline; none where it is never blocked."""
         now, found = self._clock(), dict[str, Millis]()
         for target, held in self._sets.items():
             if target.family.size != len(address):
@@ -142,7 +143,7 @@ class Memory:
             for element, deadline in held.items():
                 if deadline > now and _holds(element, address):
                     found[target.group] = max(deadline, found.get(target.group, 0))
-        return found
+        return {} if NEVER_BLOCK in found else found
 
     def meet(self, source: bytes) -> bool:
         """Let a packet come in; returns whether it passes."""
