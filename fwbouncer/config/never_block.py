@@ -113,10 +113,16 @@ def listed(path: Path) -> tuple[NeverBlock, list[str]]:
             )
             break
         try:
-            entries.append(address_or_name(text))
+            entries.append(_in_file(text))
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     return gathered(entries), problems
+
+
+def _in_file(text: str) -> AddressKey | str:
+    if text.casefold() in WORDS:
+        raise ValueError(f"'{_cut(text)}' can't stand in a file; write it into never_block")
+    return address_or_name(text)
 
 
 def _cut(text: str) -> str:
