@@ -16,10 +16,12 @@ from fwbouncer.host.remembered import LONGEST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fwbouncer.core.model import AddressKey
+    from fwbouncer.core.model import AddressKey, Millis
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.host.remembered import Remembered
     from fwbouncer.kernel.backend import Clock
+
+_OFTEN: Millis = 60_000
 
 _log = logging.getLogger("fwbouncer.never_block")
 
@@ -47,7 +49,8 @@ class Unblocked:
                 _log.info("%s is no longer unblocked", shown(key), extra=fields("unblock_over"))
             if over:
                 await self._keep()
-            soonest = min(self.until.values(), default=now + LONGEST)
+            # Timers stand still while the machine sleeps, and deadlines don't: look now and then.
+            soonest = min([*self.until.values(), now + _OFTEN])
             with suppress(TimeoutError):
                 async with asyncio.timeout((soonest - now) / 1000):
                     await self._news.wait()

@@ -104,6 +104,19 @@ def test_listed_peers_pass_and_their_neighbours_do_not(
     assert "4 listed" in running.ask("status")
 
 
+def test_who_is_spared_is_put_back(
+    bouncer: MakeBouncer, banning: FakeLapi, probe: Probe, net: Network
+) -> None:
+    """Somebody who empties the set of the never-blocked locks nobody out for long, nor does who deletes the rule."""
+    running = bouncer(api_url=banning.url, never_block=LISTED)
+    running.start()
+    net.mail.run("nft", "flush", "set", "ip", "crowdsec", "crowdsec-never-block")
+    probe.wait_until("198.18.5.5", passes=True, within=WITHIN)
+    net.mail.run("nft", "flush", "chain", "ip6", "crowdsec6", "crowdsec6-chain-input")
+    wait_blocked(probe, "2001:db8:bad::4", WITHIN)
+    assert probe.arriving(BANNED | SPARED) == SPARED
+
+
 def test_a_banned_own_address_or_gateway_passes(
     bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, net: Network
 ) -> None:
@@ -297,6 +310,24 @@ def test_in_the_admins_ipset_they_are_left_out(
     finally:
         net.mail.run("iptables-nft", "-D", *rule)
         net.mail.run("ipset", "destroy", "mine")
+
+
+def test_in_iptables_mode(bouncer: MakeBouncer, banning: FakeLapi, probe: Probe, net: Network) -> None:
+    """A set and a rule of its own lets the spared pass ahead of the bans, those unblocked for a while, too."""
+    running = bouncer(api_url=banning.url, mode="iptables", iptables_chains=["INPUT"], never_block=LISTED)
+    running.start()
+    assert probe.arriving(BANNED | SPARED) == SPARED
+    assert reaches_itself(net.mail, probe, MAIL[4])
+    running.ask("unblock", "198.18.5.4", "--for", "2s")
+    running.ask("unblock", "2001:db8:bad:7::/64")
+    assert probe.arriving(BANNED) == {"198.18.5.4", "2001:db8:bad:7::1"}
+    running.configure(never_block=[])
+    running.signal(signal.SIGHUP)
+    wait_blocked(probe, "198.18.5.5", WITHIN)
+    wait_blocked(probe, "198.18.5.4", 3)
+    assert probe.arriving(BANNED | SPARED) == {"2001:db8:bad:7::1"}
+    assert running.stop() == 0
+    assert net.mail.run("ipset", "list", "-n") == ""
 
 
 def login_record(address: str) -> bytes:
