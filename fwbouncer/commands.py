@@ -19,7 +19,7 @@ from fwbouncer.config.load import Draft, draft, load
 from fwbouncer.config.schema import Config, Log, Mode
 from fwbouncer.control.client import NotRunning, ask
 from fwbouncer.errors import ConfigError, FwbouncerError
-from fwbouncer.exits import FINE, WRONG, clean, code_of, words_of
+from fwbouncer.exits import FAILED, FINE, WRONG, clean, code_of, words_of
 from fwbouncer.host import logs
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def _path(options: argparse.Namespace) -> Path:
 def _run(options: argparse.Namespace) -> int:
     found = _drafted(options)
     if found is None:
-        return WRONG
+        return _wrong()
     logs.setup(_level(options, found.log), os.environ)
     _announce(found)
     if not _judged(found) or found.config is None:
-        return WRONG
+        return _wrong()
     from fwbouncer.daemon import run
 
     try:
@@ -59,6 +59,19 @@ def _run(options: argparse.Namespace) -> int:
         for line in rest:
             _log.critical("%s", line)
         return code_of(error)
+
+
+def _wrong() -> int:
+    """Return the exit code for a configuration that can't be run.
+
+    WRONG makes systemd give up, and let go of the tables. Where bans stand from before, that would open the host.
+    """
+    from fwbouncer.host.systemd import Manager
+
+    if not Manager(os.environ).kept_one:
+        return WRONG
+    _log.critical("the bans in the kernel stay as they are until the configuration is mended")
+    return FAILED
 
 
 def _test(options: argparse.Namespace) -> int:

@@ -35,8 +35,18 @@ class Manager:
 
     @property
     def keeps_sockets(self) -> bool:
-        """Whether a socket given to it outlives us. FDSTORE tells how many it takes, from systemd 254 on."""
-        return self.present and self._environ.get("FDSTORE", "1") != "0"
+        """Whether a socket given to it outlives us.
+
+        FDSTORE tells how many it takes. systemd sets it from 254 on, and our unit for those before: where nobody
+        says so, a socket that was given away would be closed unseen.
+        """
+        return self.present and self._environ.get("FDSTORE", "0") not in ("", "0")
+
+    @property
+    def kept_one(self) -> bool:
+        """Whether a socket was kept for us, and with it what stands in the kernel."""
+        ours = self._environ.get("LISTEN_PID") == str(os.getpid())
+        return ours and FD_NAME in self._environ.get("LISTEN_FDNAMES", "").split(":")
 
     def watchdog_interval(self) -> float | None:
         """Return how many seconds may pass between two pings, halved for safety; None for no watchdog."""
@@ -84,6 +94,10 @@ class Manager:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.connect(address)
             socket.send_fds(out, [message], [sock.fileno()])
+
+    def forget(self) -> None:
+        """Have the manager close what it keeps."""
+        self.say("FDSTOREREMOVE=1", f"FDNAME={FD_NAME}")
 
     def kept(self) -> NetlinkSocket | None:
         """Return the socket that was kept for us, if there is one; others that came along are closed."""

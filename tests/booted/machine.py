@@ -16,6 +16,8 @@ from tests.lab.crowdsec import CHECKOUT, KEY, URL
 from tests.lab.shell import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.lab.net import Host
 
 BOOT = Path(__file__).with_name("boot")
@@ -151,6 +153,21 @@ class Machine:
         self._write("api.key", KEY + "\n")
         self.run("chgrp", "-R", "fwbouncer", "/etc/fwbouncer")
         (self.root / "etc/fwbouncer").chmod(0o750)
+
+    @contextlib.contextmanager
+    def drop_in(self, text: str) -> Iterator[None]:
+        """Change the unit while the block runs, as an administrator does."""
+        path = self.root / f"etc/systemd/system/{UNIT}.d/lab.conf"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        self.systemctl("daemon-reload")
+        try:
+            yield
+        finally:
+            self.systemctl("stop", UNIT)
+            path.unlink()
+            path.parent.rmdir()
+            self.systemctl("daemon-reload")
 
     def raise_link_at_boot(self, device: str) -> None:
         """Have a network device come up as network managers bring theirs up."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.booted.conftest import ALLOWED, BANNED, FULL
 from tests.booted.machine import UNIT
 from tests.lab import witness
+from tests.lab.crowdsec import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.booted.conftest import Traffic
@@ -90,20 +94,12 @@ def test_a_reload_finds_what_changed(service: Machine, traffic: Traffic) -> None
 
 def test_a_hang_is_noticed(machine: Machine, traffic: Traffic) -> None:
     """A daemon that hangs is ended by the watchdog and started anew, and its bans stay meanwhile."""
-    drop_in = machine.root / "run/systemd/system/fwbouncer.service.d/watchdog.conf"
-    drop_in.parent.mkdir(parents=True)
-    drop_in.write_text("[Service]\nWatchdogSec=1\n")
-    machine.systemctl("daemon-reload")
-    try:
+    with machine.drop_in("[Service]\nWatchdogSec=1\n"):
         machine.start()
         with traffic.judged("a hang"):
             machine.systemctl("kill", "-s", "STOP", UNIT)
             machine.wait_for("NRestarts", "1")
             machine.wait_for("ActiveState", "active")
-    finally:
-        drop_in.unlink()
-        drop_in.parent.rmdir()
-        machine.systemctl("daemon-reload")
 
 
 def test_a_wrong_configuration_is_not_tried_again(machine: Machine) -> None:
@@ -115,6 +111,54 @@ def test_a_wrong_configuration_is_not_tried_again(machine: Machine) -> None:
     assert "mode" in machine.log()
 
 
+def test_a_wrong_configuration_opens_nothing(service: Machine, traffic: Traffic) -> None:
+    """A restart with a configuration that can't be run leaves the bans in force; once mended, it runs."""
+    with traffic.judged("a restart with a wrong configuration"):
+        service.configure(mode="nonsense")
+        assert service.attempt("systemctl", "restart", UNIT) != 0
+        service.wait_for("SubState", "auto-restart")
+        service.configure()
+        service.start()
+    assert service.show("ActiveState") == "active"
+
+
+def test_a_change_of_names_leaves_nothing(service: Machine, traffic: Traffic, booted_net: Network) -> None:
+    """After a restart with other table names, or another mode, the former tables are gone, and no gap was."""
+    with traffic.judged("a restart with other names"):
+        service.configure(nftables={"ipv4": {"table": "other"}, "ipv6": {"enabled": False}})
+        service.systemctl("restart", UNIT)
+        assert _in_the_end(booted_net, {("ip", "other")})
+    service.configure(mode="dry-run")
+    service.systemctl("restart", UNIT)
+    assert _in_the_end(booted_net, set())
+    service.wait_for("NFileDescriptorStore", "0")
+
+
+def _in_the_end(net: Network, expected: set[tuple[str, str]]) -> bool:
+    deadline = time.monotonic() + 5
+    while (found := witness.tables(net.mail)) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_iptables_mode_works_here(
+    machine: Machine, booted_probe: Probe, booted_net: Network, variant: str
+) -> None:
+    """With the drop-in that is shipped for it, iptables mode bans, restarts without a gap, and leaves nothing."""
+    for program in ("iptables", "ip6tables"):
+        machine.run("update-alternatives", "--set", program, f"/usr/sbin/{program}-{variant}")
+    machine.configure(mode="iptables", iptables_chains=["INPUT"])
+    with machine.drop_in((CHECKOUT / "systemd/fwbouncer-iptables.conf").read_text()):
+        machine.start()
+        with booted_probe.stream(BANNED) as bad:
+            machine.systemctl("restart", UNIT)
+        assert bad.arrived() == 0
+    assert booted_probe.passes(BANNED)
+    assert booted_net.mail.run("ipset", "list", "-n") == ""
+
+
 def test_a_refused_key_is_tried_again(machine: Machine, booted_lapi: FakeLapi, booted_probe: Probe) -> None:
     """While the LAPI refuses the key the service keeps trying, and begins to work when the key is known."""
     booted_lapi.keys = {"another"}
@@ -123,7 +167,7 @@ def test_a_refused_key_is_tried_again(machine: Machine, booted_lapi: FakeLapi, b
     machine.wait_for("NRestarts", "1")
     booted_lapi.keys = None
     booted_probe.wait_until(BANNED, passes=False, within=20)
-    assert machine.show("ActiveState") == "active"
+    machine.wait_for("ActiveState", "active")
 
 
 def test_the_service_has_one_right(service: Machine) -> None:
