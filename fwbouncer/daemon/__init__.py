@@ -150,7 +150,7 @@ class Daemon:
         self._guardian.after_poll()
         if self._poller.last_snapshot != self._tidied:  # a snapshot is large, and gone now
             self._tidied = self._poller.last_snapshot
-            asyncio.get_running_loop().call_later(_TIDY, memory.settle)
+            asyncio.get_running_loop().call_later(_TIDY, memory.trim)
 
     def _new_poller(self) -> None:
         self._client = assembly.client(self._config, self._groups)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import Label
 from fwbouncer.core.saving import Saving
-from fwbouncer.host import state
+from fwbouncer.host import memory, state
 from fwbouncer.host.logs import fields
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Saver:
             self.warning = words
         else:
             saving.wrote(version, size, now.boot)
+            await asyncio.to_thread(memory.trim)  # the copies are gone, and were large
             if self.warning is not None:
                 _log.info("the state file can be written again", extra=fields("state_written"))
             self.warning = None
