@@ -10,7 +10,7 @@ SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot te
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test booted test-kernels demo clean
+.PHONY: help venv linters check format readme test faults booted test-kernels demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/e2e tests/booted
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/e2e tests/booted tests/faults
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
@@ -39,6 +39,10 @@ readme: venv  ## write the table of settings anew
 
 test:  ## every test, as root in network namespaces
 	$(SUDO) ./packaging/test
+
+faults:  ## faults at random against a packet probe; STEPS=10000 SEED=7 SETTING=owned
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m tests.faults.run --steps $(or $(STEPS),1000) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(SETTING),--setting $(SETTING))
 
 booted:  ## the unit under a systemd that boots, in full length, on Debian 12 and 13
 	for suite in bookworm trixie; do \
