@@ -39,7 +39,8 @@ class Backend(Protocol):
     def apply(self, change: Change) -> None:
         """Carry out a change, creating what it needs; all of it or, with a KernelError, nothing.
 
-        An empty change still mends the skeleton.
+        ipset knows no such steps: what blocks more goes first there, and an entry that the kernel refuses is logged
+        and left out. An empty change still mends the skeleton.
         """
 
     def counters(self) -> list[Counted]:

@@ -1,22 +1,15 @@
-"""The kernels that the contract is tried on, each with a witness that shares no code with the backend."""
+"""What the contract asks of a kernel that it is tried on, and what not every kernel can."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import json
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
-from fwbouncer.config.schema import Config, Lapi, Mode, Nft
-from fwbouncer.core.model import FOREVER, ONE_GROUP, Change, Family, Kind, Layout, SetChange, SetKey
-from fwbouncer.kernel.memory import Memory
-from fwbouncer.kernel.nftables import Nftables
-from fwbouncer.kernel.socket import NetlinkSocket
-from tests.lab.shell import run
-from tests.lab.witness import generation
+from fwbouncer.core.model import Change, Family, Kind, SetChange, SetKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,36 +21,26 @@ if TYPE_CHECKING:
 
 GROUP = "crowdsec"
 MINUTE: Millis = 60_000
-PLACES = {
-    Family.V4: Nft(Family.V4, "crowdsec", "crowdsec-chain", "crowdsec-blacklists"),
-    Family.V6: Nft(Family.V6, "crowdsec6", "crowdsec6-chain", "crowdsec6-blacklists"),
-}
-CONFIG = Config(Path("/nonexistent"), Mode.NFTABLES, Lapi(urls=()), tuple(Family), PLACES)
-_Told = tuple[SetKey, "Element"]
-
-
-def place(text: str, group: str = GROUP, *, mixed: bool = False) -> _Told:
-    """Say in which set an address, a network or a range (`first-last`) belongs, and as which element."""
-    first, _, last = text.partition("-")
-    if not last and "/" not in text and not mixed:
-        packed = ipaddress.ip_address(text).packed
-        return SetKey(group, _family(packed), Kind.HOSTS), packed
-    if last:
-        low, high = ipaddress.ip_address(first), ipaddress.ip_address(last)
-    else:
-        network = ipaddress.ip_network(first)
-        low, high = network[0], network[-1]
-    kind = Kind.HOSTS if mixed else Kind.RANGES
-    return SetKey(group, _family(low.packed), kind), low.packed + high.packed
-
-
-def _family(packed: bytes) -> Family:
-    return Family.V4 if len(packed) == 4 else Family.V6
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass
 class Subject(ABC):
-    """One kernel; `backend` makes writers for it, one after the other."""
+    """One kernel, with a witness that shares no code with the backend; `backend` makes writers for it."""
+
+    # Ranges are elements with edges of any kind, and never overlap. ipset holds networks, which may lie in each other.
+    flat: ClassVar[bool] = True
+    # A change is done in one step, or not at all. ipset has no transactions: what blocks more goes first there.
+    atomic: ClassVar[bool] = True
+    # The backend makes rules, and a set for each group. In mode ipset both are the administrator's.
+    builds: ClassVar[bool] = True
+    # The administrator can make the set: modes set-only and ipset.
+    given: ClassVar[bool] = True
+    # A set that was made for so many elements takes no more. One of ipset's is exchanged for a larger one.
+    tight: ClassVar[bool] = True
+    # By how much a ban may last too long: ipset counts in whole seconds.
+    late: ClassVar[Millis] = 0
+    group: ClassVar[str] = GROUP
 
     opened: list[Backend] = field(default_factory=list)
 
@@ -67,19 +50,36 @@ class Subject(ABC):
         add: dict[str, Millis] | None = None,
         renew: dict[str, Millis] | None = None,
         remove: tuple[str, ...] = (),
-        group: str = GROUP,
+        group: str = "",
         mixed: bool = False,
     ) -> Change:
         """Make a change; numbers say in how many milliseconds a ban ends."""
         made: Change = {}
         for verb, told in (("add", add or {}), ("renew", renew or {})):
             for text, left in told.items():
-                target, element = place(text, group, mixed=mixed)
-                getattr(made.setdefault(target, SetChange()), verb).append((element, self.now() + left))
+                for target, element in self.places(text, group or self.group, mixed=mixed):
+                    getattr(made.setdefault(target, SetChange()), verb).append((element, self.now() + left))
         for text in remove:
-            target, element = place(text, group, mixed=mixed)
-            made.setdefault(target, SetChange()).remove.append(element)
+            for target, element in self.places(text, group or self.group, mixed=mixed):
+                _take_out(made.setdefault(target, SetChange()), element)
         return made
+
+    def places(self, text: str, group: str, *, mixed: bool = False) -> Iterator[tuple[SetKey, Element]]:
+        """Say in which set an address, a network or a range (`first-last`) belongs, and as which elements."""
+        first, _, last = text.partition("-")
+        if not last and "/" not in text and not mixed:
+            packed = ipaddress.ip_address(text).packed
+            yield SetKey(group, family_of(packed), Kind.HOSTS), packed
+            return
+        low, high = _edges(first, last)
+        family = family_of(low.packed)
+        if self.flat:
+            yield SetKey(group, family, Kind.HOSTS if mixed else Kind.RANGES), low.packed + high.packed
+            return
+        for network in ipaddress.summarize_address_range(low, high):
+            address, length = network.network_address.packed, network.prefixlen
+            whole = length == 8 * len(address)
+            yield SetKey(group, family, Kind.HOSTS), address if whole else address + bytes((length,))
 
     def backend(self) -> Backend:
         """Start a writer as the daemon does: it looks before it writes."""
@@ -109,12 +109,20 @@ class Subject(ABC):
         """Send a packet from each address; return those that came through."""
 
     @abstractmethod
+    def watched(self, source: str) -> contextlib.AbstractContextManager[list[bool]]:
+        """Let packets come in while the block runs; afterwards the list says of each whether it came through."""
+
+    @abstractmethod
     def generation(self) -> int:
-        """Count the transactions so far."""
+        """Count the transactions so far; where there are none, return what changes with every change."""
 
     @abstractmethod
     def flush(self) -> None:
         """Be somebody who removes everything."""
+
+    @abstractmethod
+    def crowd(self) -> None:
+        """Be others, whose things have names almost like ours."""
 
     @abstractmethod
     def others(self) -> object:
@@ -126,99 +134,19 @@ class Subject(ABC):
 
     @abstractmethod
     def give(self, *, interval: bool = False, timed: bool = True, size: int = 0) -> None:
-        """Be an administrator who makes the IPv4 set himself, for mode set-only."""
+        """Be an administrator who makes the IPv4 set himself."""
 
-
-class _Counting(Memory):
-    """Counts its transactions."""
-
-    generation = 0
-
-    def apply(self, change: Change) -> None:
-        before = self._sets.copy()
-        super().apply(change)
-        self.generation += self._sets != before
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything."""
 
 
 @dataclass
-class MemorySubject(Subject):
-    """The kernel in a dict, on a clock of its own."""
-
-    time: Millis = 5_000_000
-
-    def __post_init__(self) -> None:
-        """Make the one kernel that there is."""
-        self.kernel = _Counting(self.now, linger=20)
-
-    def open(self) -> Backend:
-        """A dict has no sides: everybody sees the same one."""
-        return self.kernel
-
-    def now(self) -> Millis:
-        """Read our own clock."""
-        return self.time
-
-    def sleep(self, span: Millis) -> None:
-        """Turn the clock."""
-        self.time += span
-
-    def left(self, address: str) -> Millis | None:
-        """Ask the dict."""
-        found = self.kernel.bans(ipaddress.ip_address(address).packed)
-        return max(found.values()) - self.time if found else None
-
-    def passing(self, *sources: str) -> set[str]:
-        """Let the dict judge."""
-        return {source for source in sources if self.kernel.meet(ipaddress.ip_address(source).packed)}
-
-    def generation(self) -> int:
-        """Count changes."""
-        return self.kernel.generation
-
-    def flush(self) -> None:
-        """Empty the dict."""
-        self.kernel.flush()
-
-    def others(self) -> object:
-        """Nobody else is there."""
-        return None
-
-    def empty(self) -> bool:
-        """Look into the dict."""
-        return not self.kernel._sets
-
-    def give(self, *, interval: bool = False, timed: bool = True, size: int = 0) -> None:
-        """Lay the dict out as that set would be."""
-        target = SetKey(ONE_GROUP, Family.V4, Kind.HOSTS)
-        layout = Layout(
-            flatten=True,
-            mixed=frozenset({(ONE_GROUP, Family.V4)} if interval else ()),
-            timeless=frozenset(() if timed else {target}),
-            sizes=((target, size),) if size else (),
-        )
-        self.kernel.change_layout(layout)
-        self.kernel.disturbed()
-
-
-@dataclass
-class NftSubject(Subject):
-    """A namespace's own nftables, owned or not; this thread must be inside."""
+class RealSubject(Subject):
+    """A namespace of the lab, with packets and the kernel's clock; this thread must be inside."""
 
     net: Network = field(kw_only=True)
     probe: Probe = field(kw_only=True)
-    owned: bool = field(kw_only=True)
-    config: Config = CONFIG
-    sockets: list[NetlinkSocket] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Open the socket that outlives a backend."""
-        self.sock = NetlinkSocket.open()
-
-    def open(self) -> Backend:
-        """Use the one socket, as after a restart under systemd; where nothing is owned, a new one."""
-        sock = self.sock if self.owned else NetlinkSocket.open()
-        self.sockets.append(sock)
-        return Nftables(self.config, self.now, sock, owned=self.owned)
 
     def now(self) -> Millis:
         """Read the kernel's clock."""
@@ -228,68 +156,34 @@ class NftSubject(Subject):
         """Wait."""
         time.sleep(span / 1000)
 
-    def left(self, address: str) -> Millis | None:
-        """Read nft's listing: whole seconds."""
-        asked = ipaddress.ip_address(address)
-        spans = [seconds for low, high, seconds in self._listed(asked.version) if low <= int(asked) <= high]
-        return max(spans) * 1000 if spans else None
-
-    def _listed(self, version: int) -> Iterator[tuple[int, int, int]]:
-        family = PLACES[Family(version)]
-        words = ("nft", "-j", "list", "table", "ip" if version == 4 else "ip6", family.table)
-        for entry in json.loads(run(*words, check=False) or '{"nftables": []}')["nftables"]:
-            for told in entry.get("set", {}).get("elem", []):
-                value, seconds = told, FOREVER // 1000
-                if isinstance(told, dict) and "elem" in told:
-                    value, seconds = told["elem"]["val"], told["elem"].get("expires", seconds)
-                yield *_span(value), seconds
-
     def passing(self, *sources: str) -> set[str]:
         """Send real packets."""
         return self.probe.arriving(sources)
 
-    def generation(self) -> int:
-        """Ask the kernel."""
-        return generation(self.net.mail)
-
-    def flush(self) -> None:
-        """Flush the ruleset; an owned table withstands that."""
-        run("nft", "flush", "ruleset")
-
-    def others(self) -> object:
-        """List every other table."""
-        ours = {item.table for item in PLACES.values()}
-        listing = json.loads(run("nft", "-j", "list", "ruleset"))["nftables"]
-        return [e for e in listing if not any(_table(e, kind) in ours for kind in e) and "metainfo" not in e]
-
-    def empty(self) -> bool:
-        """List everything."""
-        return not run("nft", "list", "ruleset").strip()
-
-    def give(self, *, interval: bool = False, timed: bool = True, size: int = 0) -> None:
-        """Type what the administrator would."""
-        flags = ",".join(["interval"] * interval + ["timeout"] * timed)
-        told = f"flags {flags}; " * bool(flags) + f"size {size}; " * bool(size)
-        run("nft", "add", "table", "ip", "crowdsec")
-        run("nft", f"add set ip crowdsec crowdsec-blacklists {{ type ipv4_addr; {told}}}")
-        places = {Family.V4: replace(PLACES[Family.V4], set_only=True)}
-        self.config = replace(CONFIG, families=(Family.V4,), nft=places)
-
-    def close(self) -> None:
-        """Let go of everything; what is owned goes with its socket."""
-        for backend in self.opened:
-            backend.close()
-        for sock in (self.sock, *self.sockets):
-            sock.close()
+    @contextlib.contextmanager
+    def watched(self, source: str) -> Iterator[list[bool]]:
+        """Send a packet every half millisecond."""
+        seen: list[bool] = []
+        with self.probe.stream(source, every=0.0005) as stream:
+            yield seen
+        seen.extend(packet.arrived for packet in stream.packets)
 
 
-def _span(value: Any) -> tuple[int, int]:
-    if isinstance(value, dict) and "prefix" in value:
-        network = ipaddress.ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")
-        return int(network[0]), int(network[-1])
-    first, last = value["range"] if isinstance(value, dict) else (value, value)
-    return int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last))
+def family_of(packed: bytes) -> Family:
+    """Tell an address's family."""
+    return Family.V4 if len(packed) == 4 else Family.V6
 
 
-def _table(entry: dict[str, Any], kind: str) -> str:
-    return str(entry[kind]["name"] if kind == "table" else entry[kind].get("table"))
+def _edges(first: str, last: str) -> tuple[_Address, _Address]:
+    if last:
+        return ipaddress.ip_address(first), ipaddress.ip_address(last)
+    network = ipaddress.ip_network(first)
+    return network[0], network[-1]
+
+
+def _take_out(part: SetChange, element: Element) -> None:
+    # No change names an element twice. Old and new ranges can have a network in common: that one is renewed.
+    part.renew += [pair for pair in part.add if pair[0] == element]
+    part.add = [pair for pair in part.add if pair[0] != element]
+    if all(renewed != element for renewed, _ in part.renew):
+        part.remove.append(element)

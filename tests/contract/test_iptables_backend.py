@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fwbouncer.config.schema import Action, Deny, Iptables
-from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetChange, SetKey
+from fwbouncer.config.schema import Action, Deny
+from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetKey
 from fwbouncer.errors import ConfigError
 from fwbouncer.kernel.backend import Counted
 from fwbouncer.kernel.ipset_store import temporary_name
@@ -41,45 +40,6 @@ def inside(net: Network, request: pytest.FixtureRequest) -> Iterator[Bench]:
 class TestBans:
     """What is banned is dropped, and nothing else."""
 
-    def test_addresses_inside_are_dropped_and_outside_pass(self, inside: Bench, probe: Probe) -> None:
-        """Banned hosts and networks are dropped to their last address, and their neighbours pass."""
-        backend = inside.backend()
-        banned = ["198.18.0.7", "198.18.16.0/20", "2001:db8:ba0::7", "2001:db8:ba1::/48"]
-        backend.apply(bans(*banned))
-        within = ["198.18.0.7", "198.18.16.0", "198.18.31.255", "2001:db8:ba0::7", "2001:db8:ba1::",
-                  "2001:db8:ba1:ffff:ffff:ffff:ffff:ffff"]  # fmt: skip
-        outside = ["198.18.0.6", "198.18.0.8", "198.18.15.255", "198.18.32.0", "2001:db8:ba0::6",
-                   "2001:db8:ba0:ffff:ffff:ffff:ffff:ffff", "2001:db8:ba2::"]  # fmt: skip
-        assert probe.arriving(within + outside) == set(outside)
-
-    def test_an_ended_ban_passes_again(self, inside: Bench, probe: Probe) -> None:
-        """Removing a ban lets its packets through, and removing it twice is no error."""
-        backend = inside.backend()
-        backend.apply(bans("198.18.0.7", "198.18.0.8"))
-        backend.apply(unbans("198.18.0.7"))
-        backend.apply(unbans("198.18.0.7"))
-        assert probe.arriving(["198.18.0.7", "198.18.0.8"]) == {"198.18.0.7"}
-
-    @CONTENTS
-    def test_bans_end_on_time_by_the_kernel(self, inside: Bench, probe: Probe) -> None:
-        """A ban ends at its deadline, a second late at most, with nobody there to end it."""
-        backend = inside.backend()
-        backend.apply(bans("198.18.0.7", seconds=1.2))
-        backend.close()
-        assert not probe.passes("198.18.0.7")
-        assert probe.wait_until("198.18.0.7", passes=True, within=3) >= 0.8
-
-    @CONTENTS
-    def test_a_renewal_is_in_force(self, inside: Bench) -> None:
-        """Renewing a ban moves the kernel's timeout, to later and to earlier."""
-        backend = inside.backend()
-        backend.apply(bans("198.18.0.7", "198.18.0.8", seconds=100))
-        renewed = [(key("198.18.0.7"), now() + 5000_000), (key("198.18.0.8"), now() + 50_000)]
-        backend.apply({HOSTS: SetChange(renew=renewed)})
-        members = inside.members("crowdsec-blacklists-0")
-        assert members["198.18.0.7"] in range(4998, 5001)
-        assert members["198.18.0.8"] in range(48, 51)
-
     @CONTENTS
     def test_nested_networks_have_timeouts_of_their_own(self, inside: Bench, probe: Probe) -> None:
         """A network's ban goes on when the one of a network or host inside it ends."""
@@ -99,15 +59,6 @@ class TestBans:
         backend.apply(change)
         assert len(inside.members("crowdsec-blacklists-0")) == 3000
         assert "doesn't take 0.0.0.0/0" in caplog.text
-
-    def test_origins_have_sets_of_their_own(self, inside: Bench, probe: Probe) -> None:
-        """Each group gets the next number, and one group's ban ending leaves the other's in force."""
-        backend = inside.backend()
-        backend.apply(bans("198.18.0.7", group="CAPI"))
-        backend.apply(bans("198.18.0.7", group="lists-firehol"))
-        backend.apply(unbans("198.18.0.7", group="CAPI"))
-        assert not probe.passes("198.18.0.7")
-        assert {"crowdsec-blacklists-0", "crowdsec-blacklists-1"} == inside.sets()
 
     @CONTENTS
     def test_sets_without_timeouts_hold_elements_without(self, inside: Bench) -> None:
@@ -272,166 +223,3 @@ class TestVerdicts:
         assert counted["CAPI", Family.V4] == Counted("CAPI", Family.V4, 2, 2 * size)
         assert counted["processed", Family.V4].packets == 3
         assert counted["cscli", Family.V4].packets == 0
-
-
-class TestAdoption:
-    """What an earlier process left goes on blocking, and is swept when it is no longer wanted."""
-
-    def test_a_restart_finds_everything_and_changes_nothing(self, inside: Bench) -> None:
-        """After a kill the next process holds the same bans, finds all whole, and rewrites no rule."""
-        first = inside.backend()
-        first.apply(bans("198.18.0.7", "198.18.16.0/20", group="CAPI"))
-        first.apply(bans("198.18.0.9", "2001:db8:ba0::9", group="lists-firehol"))
-        before = inside.iptables("-S")
-        held = first.dump()
-        second = inside.backend()
-        again = second.dump()
-        assert second.whole()
-        assert {k: set(v) for k, v in again.items()} == {k: set(v) for k, v in held.items()}
-        for target, elements in again.items():
-            assert all(abs(held[target][e] - end) < 2000 for e, end in elements.items())
-        second.apply({})
-        assert inside.iptables("-S") == before
-
-    def test_the_incumbents_leftovers_are_taken_over(self, inside: Bench, probe: Probe) -> None:
-        """Sets and rules that a killed cs-firewall-bouncer left go on blocking, under their groups."""
-        for number, origin, address in ((0, "CAPI", "198.18.0.7"), (1, "lists:fire hol", "198.18.0.8")):
-            name = f"crowdsec-blacklists-{number}"
-            run("ipset", "create", name, "hash:net", "timeout", "300", "maxelem", "131072")
-            run("ipset", "add", name, address, "timeout", "1000")
-            inside.iptables("-N" if not number else "-L", "CROWDSEC_CHAIN")
-            inside.iptables("-I", "CROWDSEC_CHAIN", "-m", "set", "--match-set", name, "src", "-j", "DROP",
-                            "-m", "comment", "--comment", f"CrowdSec: {origin}")  # fmt: skip
-        inside.iptables("-I", "INPUT", "-j", "CROWDSEC_CHAIN")
-        backend = inside.backend()
-        held = {target.group: set(elements) for target, elements in backend.dump().items()}
-        assert held.pop("CAPI") == {key("198.18.0.7")}
-        assert list(held.values()) == [{key("198.18.0.8")}]
-        with probe.stream("198.18.0.7") as stream:
-            backend.apply({})
-        assert not stream.arrived()
-        assert inside.rules("CROWDSEC_CHAIN")[0] == REPLIES
-        assert inside.backend().whole()
-
-    def test_sets_without_comments_change_hands_without_a_gap(self, inside: Bench, probe: Probe) -> None:
-        """Without comments old sets are groups of their own; they go once the new ones are in force."""
-        bare = replace(CONFIG.iptables, rule_comments=False)
-        inside.backend(iptables=bare).apply(bans("198.18.0.7", "198.18.0.8"))
-        second = inside.backend(iptables=bare)
-        (left, elements), = second.dump().items()  # fmt: skip
-        assert left.group == "crowdsec-blacklists-0"
-        assert second.whole()
-        with probe.stream("198.18.0.7") as stream:
-            second.apply({**bans("198.18.0.7"), left: SetChange(remove=list(elements))})
-        assert not stream.arrived()
-        assert inside.sets() == {"crowdsec-blacklists-1"}
-        assert second.whole()
-        assert probe.passes("198.18.0.8")
-
-    def test_a_set_of_another_make_is_replaced_without_a_gap(self, inside: Bench, probe: Probe) -> None:
-        """When ipset_disable_timeouts changes, the old set blocks until the new one does."""
-        inside.backend().apply(bans("198.18.0.7"))
-        second = inside.backend(iptables=replace(CONFIG.iptables, ipset_timeouts=False))
-        left = SetKey("crowdsec-blacklists-0", Family.V4, Kind.HOSTS)
-        with probe.stream("198.18.0.7") as stream:
-            second.apply({**bans("198.18.0.7"), left: SetChange(remove=[key("198.18.0.7")])})
-        assert not stream.arrived()
-        assert inside.members("crowdsec-blacklists-1") == {"198.18.0.7": None}
-        assert inside.sets() == {"crowdsec-blacklists-1"}
-
-    def test_only_our_own_is_swept(self, inside: Bench) -> None:
-        """A set of ours that no rule uses goes; other names, and what somebody's rule uses, stay."""
-        for name in ("crowdsec-blacklists-3", "crowdsec-blacklists-4", "crowdsec-blacklists-x", "other-0"):
-            run("ipset", "create", name, "hash:net")
-        inside.iptables(
-            "-A",
-            "FORWARD",
-            "-m",
-            "set",
-            "--match-set",
-            "crowdsec-blacklists-4",
-            "src",
-            "-j",
-            "DROP",
-        )
-        backend = inside.backend()
-        backend.apply({})
-        assert inside.sets() == {"crowdsec-blacklists-4", "crowdsec-blacklists-x", "other-0"}
-        assert backend.whole()
-
-    def test_renamed_sets_are_emptied_into_new_ones(self, inside: Bench, probe: Probe) -> None:
-        """After blacklists_ipv4 was changed the old set blocks until the new one does, then it goes."""
-        inside.backend().apply(bans("198.18.0.7"))
-        names = {Family.V4: "fresh", Family.V6: "fresh6"}
-        second = inside.backend(blacklists=names)
-        left = SetKey("crowdsec-blacklists-0", Family.V4, Kind.HOSTS)
-        assert left in second.dump()
-        with probe.stream("198.18.0.7") as stream:
-            second.apply({**bans("198.18.0.7"), left: SetChange(remove=[key("198.18.0.7")])})
-        assert not stream.arrived()
-        assert inside.sets() == {"fresh-0"}
-
-    def test_a_chain_that_is_no_longer_configured_loses_its_jump(self, inside: Bench) -> None:
-        """Chains taken out of iptables_chains are left as they were before us."""
-        both = replace(CONFIG.iptables, v4_chains=("INPUT", "FORWARD"))
-        inside.backend(iptables=both).apply({})
-        assert inside.rules("FORWARD") == [JUMP]
-        inside.backend().apply({})
-        assert inside.rules("FORWARD") == []
-
-
-class TestRemoval:
-    """The end: ours goes, others' stays."""
-
-    def test_nothing_of_ours_stays_and_nothing_else_goes(self, inside: Bench) -> None:
-        """Removal takes jumps, chains and sets, and leaves the administrator's rules and sets."""
-        run("ipset", "create", "other-0", "hash:net")
-        inside.iptables("-A", "INPUT", "-s", "203.0.113.99", "-j", "DROP")
-        backend = inside.backend(deny=Deny(Action.REJECT))
-        backend.apply(bans("198.18.0.7", "2001:db8:ba0::7"))
-        inside.backend(deny=Deny(log=True)).apply({})
-        backend.remove()
-        assert inside.sets() == {"other-0"}
-        assert inside.chains() == inside.chains(6) == {"INPUT", "FORWARD", "OUTPUT"}
-        assert inside.rules("INPUT") == ["-s 203.0.113.99/32 -j DROP"]
-
-    def test_removing_twice_is_the_same_as_once(self, inside: Bench) -> None:
-        """Removal on a clean host changes nothing and is no error."""
-        backend = inside.backend()
-        backend.remove()
-        backend.remove()
-        assert inside.chains() == {"INPUT", "FORWARD", "OUTPUT"}
-
-    def test_a_chain_that_somebody_elses_rule_uses_is_only_emptied(self, inside: Bench) -> None:
-        """The administrator's own rule to our chain stays, and finds the chain empty."""
-        backend = inside.backend()
-        backend.apply(bans("198.18.0.7"))
-        inside.iptables("-A", "FORWARD", "-p", "tcp", "-j", "CROWDSEC_CHAIN")
-        backend.remove()
-        assert inside.rules("FORWARD") == ["-p tcp -j CROWDSEC_CHAIN"]
-        assert inside.rules("CROWDSEC_CHAIN") == []
-        assert not inside.sets()
-
-
-def test_docker_that_is_not_protected_is_told(inside: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """A host with DOCKER-USER that isn't in iptables_chains is warned, once."""
-    inside.iptables("-N", "DOCKER-USER")
-    with caplog.at_level(logging.WARNING):
-        backend = inside.backend()
-        backend.dump()
-    assert caplog.text.count("DOCKER-USER exists for IPv4") == 1
-
-
-def test_a_chain_that_is_missing_is_told_and_used_once_it_is_there(
-    inside: Bench,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """DOCKER-USER that Docker makes after our start gets its jump by itself."""
-    named = Iptables(v4_chains=("INPUT", "DOCKER-USER"), v6_chains=("INPUT",))
-    backend = inside.backend(iptables=named)
-    backend.apply({})
-    assert "there is no chain DOCKER-USER" in caplog.text
-    inside.iptables("-N", "DOCKER-USER")
-    inside.iptables("-A", "DOCKER-USER", "-j", "RETURN")
-    assert "DOCKER-USER" in inside.settle(backend)
-    assert inside.rules("DOCKER-USER") == [JUMP, "-j RETURN"]

@@ -10,7 +10,7 @@ import pytest
 from fwbouncer.core.model import ONE_GROUP, Family, Kind, SetChange, SetKey
 from fwbouncer.errors import KernelError, NoSuchObject
 from tests.lab.shell import run
-from tests.lab.xtables import VARIANTS, Bench, bans, bench, key, unbans
+from tests.lab.xtables import VARIANTS, Bench, bans, bench, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,17 +89,6 @@ def test_what_the_administrator_put_in_stays(inside: Bench) -> None:
     backend.apply(ban("198.18.16.0/20"))
     backend.remove()
     assert set(inside.members("mine")) == {"198.51.100.0/24", "198.18.16.5"}
-
-
-def test_a_set_without_timeouts_is_kept_by_us(inside: Bench) -> None:
-    """In a set made without timeouts elements have none, and the layout says so."""
-    make()
-    backend = inside.contents()
-    assert MINE in backend.layout().timeless
-    backend.apply(ban("198.18.0.7"))
-    assert inside.members("mine") == {"198.18.0.7": None}
-    backend.apply(unbans("198.18.0.7", group=ONE_GROUP))
-    assert inside.members("mine") == {}
 
 
 def test_a_set_of_hosts_takes_hosts_alone(inside: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -117,6 +117,14 @@ class Bench:
         """Empty all sets as an administrator does."""
         run("ipset", "flush")
 
+    def destroy_sets(self) -> None:
+        """Destroy all sets; the kernel lets go of one a moment after the last rule that used it."""
+        deadline = time.monotonic() + 5
+        while self.sets():
+            assert time.monotonic() < deadline, self.sets()
+            for name in self.sets():
+                run("ipset", "destroy", name, check=False)
+
     def count(self, name: str) -> int:
         """Return how many elements a set holds."""
         lines = run("ipset", "list", "-t", name).splitlines()
@@ -141,11 +149,7 @@ class Bench:
             run(f"{program}-legacy", "-F")
             run(f"{program}-legacy", "-X")
         run("nft", "flush", "ruleset")
-        deadline = time.monotonic() + 5
-        while self.sets() and time.monotonic() < deadline:
-            for name in self.sets():
-                run("ipset", "destroy", name, check=False)
-        assert not self.sets()
+        self.destroy_sets()
 
 
 @contextlib.contextmanager
