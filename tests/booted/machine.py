@@ -24,19 +24,22 @@ BOOT = Path(__file__).with_name("boot")
 PACKAGE = "usr/lib/python3/dist-packages/fwbouncer"
 UNIT = "fwbouncer.service"
 _COMMAND = "#!/usr/bin/python3 -P\nfrom fwbouncer.cli import entry\n\nentry()\n"
-# The network comes up when whoever asked to be earlier is ready.
+# The network comes up when whoever asked to be earlier is ready, and the rest of the system waits for it, as on cloud
+# images; it goes down before they go.
 _LINK = """
 [Unit]
 DefaultDependencies=no
 Wants=network-pre.target
 After=network-pre.target
-Before=network.target
+Before=network.target sysinit.target shutdown.target
+Conflicts=shutdown.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/sbin/ip link set {0} up
+ExecStop=/usr/sbin/ip link set {0} down
 [Install]
-WantedBy=multi-user.target
+WantedBy=sysinit.target
 """
 
 
