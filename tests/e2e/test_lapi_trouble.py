@@ -42,7 +42,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "empty": (answer(b""), "breaks off"),
     "redirect": (redirect("http://198.51.100.66/"), "redirect"),
     "gigabytes announced": (endless(length=2**31), "longer than"),
-    "an endless text": (endless(b"x" * 65536, b'{"new":[{"value":"'), "longer than 65536"),
+    "an endless text": (endless(b"x" * 65536, b'{"new":[{"value":"'), "has a decision longer than"),
 }
 
 
