@@ -30,7 +30,7 @@ from fwbouncer.core.never import NeverBlock
 from fwbouncer.core.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from fwbouncer.core.model import AddressKey
 
@@ -104,6 +104,10 @@ class Book:
         if page.startup:
             self._provisional = self._adopting = False
         return Taken(ledger.begun - begun, ledger.over - over, kept, doubtful)
+
+    def keep_to(self, families: Collection[Family]) -> None:
+        """Let go of all other families' claims; the LAPI tells them anew when one is handled again."""
+        self.ledger.drop(self.ledger.beyond(families))
 
     def expire(self, now: Millis) -> None:
         """Let go of what has run out."""

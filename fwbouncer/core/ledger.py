@@ -12,10 +12,10 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import AddressKey, Label, Millis, Page
+from fwbouncer.core.model import AddressKey, Family, Label, Millis, Page, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 # The LAPI rounds durations to whole seconds, so each snapshot tells the same deadline a little differently.
 JITTER: Millis = 1500
@@ -87,6 +87,11 @@ class Ledger:
             if row is not None:
                 self._remove(row)
                 self.changes += 1
+
+    def beyond(self, families: Collection[Family]) -> list[int]:
+        """Return the ids of all claims of other families than these."""
+        keys = self._keys
+        return [i for i, row in self._row.items() if family_of(keys[row]) not in families]
 
     @property
     def lowest(self) -> int:
