@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fwbouncer.config.schema import Config
 from fwbouncer.control.server import Control, Handler
@@ -19,8 +19,10 @@ from fwbouncer.daemon.saver import Saver
 from fwbouncer.daemon.vigil import Vigil
 from fwbouncer.errors import ConfigError, FwbouncerError
 from fwbouncer.host import logs, memory
-from fwbouncer.host.systemd import Manager
 from fwbouncer.lapi.endpoint import describe
+
+if TYPE_CHECKING:
+    from fwbouncer.host.systemd import Manager
 
 _log = logging.getLogger("fwbouncer")
 
