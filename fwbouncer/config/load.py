@@ -102,11 +102,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         blacklists=_blacklists(settings, mode),
         log=_log(settings),
         never_block=_never_block(settings),
-        prometheus=Prometheus(
-            enabled=settings["prometheus.enabled"],
-            listen_addr=settings["prometheus.listen_addr"],
-            listen_port=settings["prometheus.listen_port"],
-        ),
+        prometheus=_prometheus(settings),
         control_socket=settings["control_socket"],
         state_file=_state_file(settings),
         keep_on_stop=settings["on_stop"] == "keep",
@@ -262,6 +258,16 @@ def _state_file(settings: Settings) -> Path | None:
         return Path(folder, "state")
     path: Path | None = settings["state_file"]
     return path
+
+
+def _prometheus(settings: Settings) -> Prometheus:
+    if settings["prometheus.enabled"]:
+        settings.warn("prometheus.enabled", "has no effect yet: this version serves no metrics")
+    return Prometheus(
+        enabled=settings["prometheus.enabled"],
+        listen_addr=settings["prometheus.listen_addr"],
+        listen_port=settings["prometheus.listen_port"],
+    )
 
 
 def _log(settings: Settings) -> Log:
