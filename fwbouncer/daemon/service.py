@@ -192,6 +192,7 @@ class Daemon:
         self._poller = self._poller_of(config)
         self._saver.move(assembly.state_file(config))
         self._poller.last_answer = old_poller.last_answer
+        self._keeper.book.keep_to(config.families)
         self._guardian.change_to(config)
         (await self._keeper.replace(backend)).close()
         try:

@@ -144,6 +144,27 @@ def test_a_reload_of_nonsense_changes_nothing(bouncer: MakeBouncer, lapi: CrowdS
     probe.wait_until("198.18.1.2", passes=False, within=WITHIN)
 
 
+def test_a_family_that_is_disabled_loses_its_table(
+    bouncer: MakeBouncer, lapi: CrowdSec, probe: Probe, net: Network
+) -> None:
+    """SIGHUP with disable_ipv6 takes IPv6's table out, and brings it back later; IPv4's bans stay in force."""
+    lapi.ban(BANNED)
+    lapi.ban("2001:db8:ba0::1")
+    running = bouncer()
+    running.start()
+    probe.wait_until("2001:db8:ba0::1", passes=False, within=WITHIN)
+    with probe.stream(BANNED) as stream:
+        running.configure(disable_ipv6=True)
+        running.signal(signal.SIGHUP)
+        probe.wait_until("2001:db8:ba0::1", passes=True, within=WITHIN)
+        assert witness.tables(net.mail) == {("ip", "crowdsec")}
+        running.configure(disable_ipv6=False)
+        running.signal(signal.SIGHUP)
+        probe.wait_until("2001:db8:ba0::1", passes=False, within=WITHIN)
+    assert stream.arrived() == 0
+    assert running.log.count("configuration read again") == 2
+
+
 def test_a_killed_bouncer_leaves_its_bans_and_adopts_them(
     bouncer: MakeBouncer, lapi: CrowdSec, probe: Probe
 ) -> None:
