@@ -13,10 +13,11 @@ import sdnotify
 from fwbouncer.kernel.socket import NETLINK_NETFILTER, NetlinkSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 FD_NAME = "fwbouncer-nft"
 _FIRST_FD = 3
+_GROUPS = Path("/proc/self/cgroup")
 _OWNER_SINCE = (5, 12)  # the Linux that brought NFT_TABLE_F_OWNER
 
 
@@ -62,25 +63,8 @@ class Manager:
             self._notifier.notify("\n".join(line.replace("\n", " ") for line in lines))
 
     def restarting(self) -> bool:
-        """Tell whether we are being stopped to be started again; False where the manager can't be asked.
-
-        systemd sends the same signal for a stop and a restart. Its queue of jobs tells them apart.
-        """
-        unit = _unit()
-        if not self.present or unit is None:
-            return False
-        try:
-            jobs = subprocess.run(
-                ["systemctl", "list-jobs", "--no-legend", "--plain"],  # noqa: S607 - wherever it is installed
-                capture_output=True,
-                text=True,
-                timeout=3,
-                check=False,
-            ).stdout
-        except (OSError, subprocess.SubprocessError):
-            return False
-        columns = [line.split() for line in jobs.splitlines()]
-        return any(job[1:3] in ([unit, "restart"], [unit, "start"]) for job in columns)
+        """Tell whether we are being stopped to be started again; False where the manager can't be asked."""
+        return self.present and to_be_started()
 
     def keep(self, sock: NetlinkSocket) -> None:
         """Hand over a copy of the socket.
@@ -117,13 +101,27 @@ class Manager:
         return found
 
 
-def _unit() -> str | None:
-    """Return the name of the service that we run as: the last part of our control group's path."""
+def _printed(words: Sequence[str]) -> str:
+    return subprocess.run(words, capture_output=True, text=True, timeout=3, check=False).stdout  # noqa: S603 - no shell
+
+
+def to_be_started(ask: Callable[[Sequence[str]], str] = _printed, groups: Path = _GROUPS) -> bool:
+    """Tell whether systemd is about to start the service that we run as; False where that can't be found out.
+
+    It sends the same signal for a stop and a restart. Its queue of jobs tells them apart.
+    """
     try:
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    names = (line.rsplit("/", 1)[-1] for line in group.splitlines() if line.startswith("0::"))
+        unit = _unit(groups.read_text(encoding="ascii", errors="replace"))
+        jobs = ask(("systemctl", "list-jobs", "--no-legend", "--plain")) if unit else ""
+    except (OSError, subprocess.SubprocessError):
+        return False
+    columns = [line.split() for line in jobs.splitlines()]
+    return any(job[1:3] in ([unit, "restart"], [unit, "start"]) for job in columns)
+
+
+def _unit(groups: str) -> str | None:
+    """Return the name of the service that we run as: the last part of our control group's path."""
+    names = (line.rsplit("/", 1)[-1] for line in groups.splitlines() if line.startswith("0::"))
     return next((name for name in names if name.endswith(".service")), None)
 
 
