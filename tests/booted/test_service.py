@@ -56,11 +56,14 @@ def test_crashes_leave_no_gap(service: Machine, traffic: Traffic) -> None:
 
 
 def test_an_upgrade_leaves_no_gap(service: Machine, traffic: Traffic) -> None:
-    """New files under the running service and a restart: no packet of a banned peer passes."""
+    """New files under the running service and a restart, then a new systemd: no packet of a banned peer passes."""
     with traffic.judged("an upgrade"):
         service.put_code()
         service.systemctl("daemon-reload")
         service.systemctl("restart", UNIT)
+        service.systemctl("daemon-reexec")
+        service.systemctl("restart", UNIT)
+    assert service.show("NFileDescriptorStore") == "1"
 
 
 def test_a_stop_leaves_nothing(service: Machine, booted_probe: Probe, booted_net: Network) -> None:
