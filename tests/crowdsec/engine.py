@@ -1,0 +1,194 @@
+"""CrowdSec's engine, fed with lines, and what it made of each: the data that `cscli explain` shows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.lab import crowdsec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+COLLECTION = Path(__file__).parents[2] / "packaging" / "crowdsec"
+# What CrowdSec brings itself, and every installation has.
+_THEIRS = ("parsers/s00-raw/crowdsecurity/syslog-logs", "parsers/s02-enrich/crowdsecurity/dateparse-enrich")
+_KINDS = ("parsers", "scenarios", "postoverflows", "collections")
+
+_CONFIG = """
+common: {{daemonize: false, log_media: stdout, log_level: info, working_dir: "{0}"}}
+config_paths:
+  config_dir: "{0}"
+  data_dir: "{0}/data"
+  simulation_path: "{0}/simulation.yaml"
+  hub_dir: "{0}/hub"
+  index_path: "{0}/hub/.index.json"
+  notification_dir: "{0}/none"
+  plugin_dir: "{0}/none"
+crowdsec_service: {{parser_routines: 1, buckets_routines: 1, acquisition_path: "{0}/acquis.yaml"}}
+db_config: {{type: sqlite, db_path: "{0}/data/crowdsec.db", use_wal: true}}
+api:
+  client: {{credentials_path: "{0}/credentials.yaml"}}
+  server:
+    log_level: error
+    listen_uri: 127.0.0.1:8080
+    profiles_path: "{0}/profiles.yaml"
+    console_path: "{0}/console.yaml"
+prometheus: {{enabled: false}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One line: its own parser if one knew it, and what that parser says for scenarios."""
+
+    raw: str
+    parser: str
+    meta: Mapping[str, str]
+    whitelisted: bool
+
+    @property
+    def event(self) -> tuple[str, str]:
+        """What happened and who did it; empty where the line is no event."""
+        return self.meta.get("log_type", ""), self.meta.get("source_ip", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """One scenario that is full: a ban, if the profiles say so."""
+
+    scenario: str
+    source: str
+    remediation: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a number of lines."""
+
+    lines: list[Explained]
+    overflows: list[Overflow]
+
+    @property
+    def bans(self) -> set[tuple[str, str]]:
+        """Scenario and address of each overflow."""
+        return {(overflow.scenario, overflow.source) for overflow in self.overflows}
+
+
+class Engine:
+    """Debian's CrowdSec with our collection installed, in a folder of its own."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self._root = root
+        for name in ("data", "hub", "none", "dump"):
+            (folder / name).mkdir(parents=True)
+        for kind in ("parsers", "scenarios"):
+            shutil.copytree(COLLECTION / kind, folder / kind)
+        for item in _THEIRS:
+            kind, stage, _, name = item.split("/")
+            target = folder / kind / stage
+            target.mkdir(exist_ok=True)
+            shutil.copy(self._hub(item), target / f"{name}.yaml")
+        # Of its patterns only what the two parsers above need: all of them take seconds to load.
+        (folder / "patterns").mkdir()
+        for name in ("linux-syslog", "nginx"):
+            shutil.copy(root / "etc/crowdsec/patterns" / name, folder / "patterns")
+        (folder / "config.yaml").write_text(_CONFIG.format(folder))
+        (folder / "simulation.yaml").write_text("simulation: false\n")
+        (folder / "hub/.index.json").write_text(json.dumps({kind: {} for kind in _KINDS}))
+        (folder / "acquis.yaml").touch()
+        (folder / "console.yaml").touch()
+        shutil.copy(root / "etc/crowdsec/profiles.yaml", folder / "profiles.yaml")
+        self._crowdsec(
+            "cscli", "machines", "add", "lab", "-p", "secret", "-f", str(folder / "credentials.yaml")
+        )
+
+    @contextlib.contextmanager
+    def parser(self, stage: str, name: str, text: str) -> Iterator[None]:
+        """Have one more parser beside ours for a while."""
+        path = self.folder / "parsers" / stage / f"{name}.yaml"
+        path.write_text(text)
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    def decide(self, lines: Iterable[str], value: str, kind: str = "james") -> list[tuple[str, str, str]]:
+        """Replay lines in earnest; return type, scope and scenario of what the LAPI then holds on an address."""
+        self._crowdsec("crowdsec", *self._source(lines, kind), "-no-capi")
+        with contextlib.closing(sqlite3.connect(self.folder / "data" / "crowdsec.db")) as database:
+            query = "SELECT type, scope, scenario FROM decisions WHERE value = ?"
+            return list(database.execute(query, (value,)))
+
+    def feed(self, lines: Iterable[str], kind: str = "james", **labels: str) -> Result:
+        """Replay lines as if they stood in a log of this type."""
+        words = [word for name, value in labels.items() for word in ("-label", f"{name}:{value}")]
+        self.said = self._run(*self._source(lines, kind), *words)
+        return Result(list(self._explained()), list(self._overflows()))
+
+    def _hub(self, item: str) -> Path:
+        return self._root / f"usr/share/crowdsec/hub/{item}.yaml"
+
+    def _source(self, lines: Iterable[str], kind: str) -> tuple[str, ...]:
+        log = self.folder / "fed.log"
+        log.write_text("".join(f"{line}\n" for line in lines), newline="")
+        return "-type", kind, "-dsn", f"file://{log}"
+
+    def _run(self, *words: str) -> str:
+        dump = self.folder / "dump"
+        for old in dump.iterdir():
+            old.unlink()
+        return self._crowdsec("crowdsec", *words, "-dump-data", str(dump), "-no-capi")
+
+    def _crowdsec(self, program: str, *words: str) -> str:
+        # In a network of its own, whose LAPI nobody else sees.
+        apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        done = subprocess.run(
+            (*apart, self._root / "usr/bin" / program, "-c", self.folder / "config.yaml", *words),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.folder,
+            check=False,
+            env=os.environ | {"LD_LIBRARY_PATH": f"{self._root}/usr/lib/x86_64-linux-gnu"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def _dump(self, name: str) -> Any:
+        return yaml.load(
+            (self.folder / "dump" / name).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+
+    def _explained(self) -> Iterable[Explained]:
+        stages = self._dump("parser-dump.yaml")
+        fed = [result["evt"]["Line"]["Raw"] for result in stages["s00-raw"]["crowdsecurity/non-syslog"]]
+        ours: dict[int, tuple[str, dict[str, Any]]] = {}
+        for parser, results in stages.get("s01-parse", {}).items():
+            for number, result in enumerate(results):
+                if result["success"] and parser in ("fwbouncer/james-logs", "fwbouncer/james-plain-logs"):
+                    ours[number] = parser, result["evt"]
+        for number, raw in enumerate(fed):
+            parser, event = ours.get(number, ("", {}))
+            yield Explained(raw, parser, event.get("Meta", {}), bool(event.get("Whitelisted")))
+
+    def _overflows(self) -> Iterable[Overflow]:
+        for event in self._dump("bucket-dump.yaml") or []:
+            alert = event["Overflow"]["Alert"] if "Overflow" in event else event["Alert"]
+            yield Overflow(alert["scenario"], alert["source"]["value"], alert["remediation"])
+
+
+def engine(folder: Path) -> Engine | None:
+    """Make an engine; None where CrowdSec's package is neither unpacked nor installed."""
+    root = crowdsec.unpacked()
+    return Engine(folder, root) if root else None
