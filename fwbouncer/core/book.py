@@ -95,8 +95,9 @@ class Book:
         self.rejects += page.rejects
         self.ignored += page.ignored
         ledger = self.ledger
-        banned = ledger.distinct
         begun, over = ledger.begun, ledger.over
+        ledger.expire(now)
+        banned = ledger.distinct - ledger.ending(now)
         doubtful = ledger.absorb(page, now)
         kept = self._settle_missing(page, banned, now) if page.startup else 0
         self.expire(now)
@@ -119,7 +120,7 @@ class Book:
         bans = {target: held for target, held in holding.items() if target.group != NEVER_BLOCK}
         if layout != self.wanted.layout:
             self._lay_out(layout)
-        self.wanted.settle()
+        self.delta.note(self.wanted.settle())
         if self._adopting:  # once: what others put there later is not ours
             self._adopting = False
             found = strangers(bans, self.wanted, layout, min(self.ledger.lowest, 0), now)

@@ -63,13 +63,19 @@ class Delta:
         self._timeless = layout.timeless
         self._unread = layout.unread
         self._room = {target: size - len(holding.get(target, ())) for target, size in layout.sizes}
+        # What was about to be given another deadline is given it, however small the difference.
+        due = {
+            target: {e for e, held in notes.items() if held > _UNSEEN}
+            for target, notes in self._notes.items()
+        }
         self._notes = notes_of = {target: dict(elements) for target, elements in holding.items()}
         for target, element, deadline in desired.elements():
             notes = notes_of.get(target)
             if notes is None:
                 notes = notes_of[target] = {}
             held = notes.get(element, _UNSEEN if target in holding else 0)
-            if held > _UNSEEN and (target in layout.timeless or abs(held - deadline) <= TOLERANCE):
+            close = abs(held - deadline) <= TOLERANCE and element not in due.get(target, ())
+            if held > _UNSEEN and (target in layout.timeless or close):
                 del notes[element]
             elif held or deadline > now:
                 notes[element] = held

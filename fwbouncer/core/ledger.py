@@ -80,6 +80,10 @@ class Ledger:
         deadlines = self._deadlines
         return [i for i, row in self._row.items() if i not in seen and deadlines[row] > now + JITTER]
 
+    def ending(self, now: Millis) -> int:
+        """Count the claims that are about to run out and so are never missing; call `expire` first."""
+        return sum(deadline <= now + JITTER for deadline, _ in self._soon)
+
     def drop(self, decisions: Iterable[int]) -> None:
         """End claims without the LAPI's word for it."""
         for decision in decisions:
