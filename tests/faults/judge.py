@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.addresses import WATCHED
+from tests.faults.addresses import WATCHED, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +35,7 @@ def deeds(model: Model) -> dict[str, Callable[[Any, float], None]]:
         "faulty": lambda _, __: None,
         "started": lambda _, at: model.started(at),
         "lost": lambda _, at: model.lost(reload=False, at=at),
+        "unheard": lambda _, at: model.unheard(at),
         "reload": lambda _, at: model.lost(reload=True, at=at),
         "saved": lambda _, __: model.saved(),
         "spoilt": lambda _, at: model.spoilt(at),
@@ -87,25 +88,39 @@ class Judge:
     def _judge(self, row: Row) -> None:
         which, begin, end, arrived = row
         source, model = WATCHED[which], self._model
-        self.counted["passed" if arrived else "blocked"] += 1
+        spared = model.spares.may_pass(source.address, begin, end)
+        claim = None if spared else model.must_block(source.address, begin, end)
         if arrived:
-            if model.spares.may_pass(source.address, begin, end):
-                self.counted["spared"] += 1
-                return
-            claim = model.must_block(source.address, begin, end)
+            self.counted["passed"] += 1
             if claim is not None:
                 self._break(f"LEAK: a packet from {source.text} passed", begin, f"{claim} forbids it")
-            self._remember("bite", model.unbitten(source.address, begin))
-            self._remember("repair", model.unrepaired_for(source.address, begin))
-        elif (why := model.must_pass(source.address, begin, end)) is not None:
-            self._break(f"LOCK-OUT: a packet from {source.text} was dropped", begin, why)
-        elif model.may_block(source.address, begin, end) is None:
-            about = [c for c in model.claims.values() if source.address in c.network]
-            self._break(
-                f"LOCK-OUT: a packet from {source.text} was dropped", begin, f"nothing bans it: {about}"
-            )
+            if not spared:
+                self._remember("bite", model.unbitten(source.address, begin))
+                self._remember("repair", model.unrepaired_for(source.address, begin))
         else:
-            self._remember("release", model.overstayed(source.address, begin))
+            self.counted["blocked"] += 1
+            self._dropped(source, begin, end)
+        self._count(row, forbidden=claim is not None)
+
+    def _dropped(self, source: Watched, begin: float, end: float) -> None:
+        model = self._model
+        why = model.must_pass(source.address, begin, end)
+        if why is None and model.may_block(source.address, begin, end) is None:
+            why = f"nothing bans it: {[c for c in model.claims.values() if source.address in c.network]}"
+        if why is not None:
+            self._break(f"LOCK-OUT: a packet from {source.text} was dropped", begin, why)
+        self._remember("release", model.overstayed(source.address, begin))
+
+    def _count(self, row: Row, *, forbidden: bool) -> None:
+        """Count for how many packets there was no choice."""
+        which, begin, end, arrived = row
+        source = WATCHED[which].address
+        if forbidden:
+            self.counted["forbidden"] += 1
+        elif arrived and self._model.must_pass(source, begin, end) is not None:
+            self.counted["never to be blocked"] += 1
+        elif arrived and self._model.may_block(source, begin, end) is None:
+            self.counted["free"] += 1
 
     def _remember(self, what: str, seconds: float) -> None:
         self.worst[what] = max(seconds, self.worst[what])

@@ -106,6 +106,12 @@ class Model:
         if reload:
             self._deaf_until = self._clock.at(at) + self.tolerance.reload
 
+    def unheard(self, at: float) -> None:
+        """A connection was cut: what has just gone out on it may not have been read."""
+        self._pending = [
+            (due, page) for due, page in self._pending if page.sent is None or page.sent < at - 0.3
+        ]
+
     def _die(self, at: float) -> None:
         run = self._clock.at(at)
         if any(excuse.until is None or excuse.until > run for excuse in self._excuses):

@@ -90,9 +90,10 @@ def figures(world: World, steps: int, seed: int) -> str:
         f"{world.setting.name}: {steps} steps in {time.monotonic() - journal.began:.0f} s, seed {seed}: "
         "no promise broken\n"
         f"  steps: {kinds}\n"
-        f"  packets: {packets} sent, {judge.counted['blocked']} blocked, {judge.counted['passed']} passed "
-        f"({judge.counted['spared']} of them spared); "
-        f"pages: {judge.counted['snapshots']} snapshots, {judge.counted['deltas']} deltas\n"
+        f"  packets: {packets} sent, {judge.counted['blocked']} blocked, {judge.counted['passed']} passed; "
+        f"{judge.counted['forbidden']} had to be blocked, {judge.counted['free']} had to pass, "
+        f"{judge.counted['never to be blocked']} had to pass for never being blocked\n"
+        f"  pages: {judge.counted['snapshots']} snapshots, {judge.counted['deltas']} deltas\n"
         f"  worst: {worst}"
     )
 

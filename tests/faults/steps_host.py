@@ -30,6 +30,17 @@ def vandalise(world: World) -> str | None:
     return what if taken else f"refused: {what}"
 
 
+def vandalise_often(world: World) -> str | None:
+    """Another program fights for our tables."""
+    if world.churning is not None and world.churning.is_alive():
+        return None
+    acts = []
+    for _ in range(world.dice.randrange(3, 12)):
+        with world.trouble():
+            acts.append(world.others.act()[0])
+    return " | ".join(act.partition(":")[0] for act in acts)
+
+
 def flush(world: World) -> str | None:
     """The most usual of all accidents."""
     with world.trouble():
@@ -132,12 +143,11 @@ def unblock(world: World) -> str | None:
         return None
     seconds, asked = world.dice.uniform(0.5, 8), time.monotonic()
     answer = _command(world, "unblock", address=whom, seconds=seconds)
-    if answer is None:
-        return f"{whom}: no answer"
     now = time.monotonic()
-    network, kept = ip_network(whom), bool(answer["survives_restart"])
-    one = Unblocked(network, asked, now, asked + seconds, now + seconds, kept)
-    world.note("unblocked", one)
+    # Without a yes nobody can rely on it, but it may come all the same.
+    until, kept = (asked, False) if answer is None else (asked + seconds, bool(answer["survives_restart"]))
+    one = Unblocked(ip_network(whom), asked, now, until, now + seconds, kept)
+    world.journal.note(asked, "unblocked", one)
     world.unblocked[whom] = one.at_most
     world.journal.slowest("unblock", now - asked)
     return f"{whom} for {seconds:.1f} s"
@@ -158,12 +168,12 @@ def cancel_unblock(world: World) -> str | None:
 
 
 def _command(world: World, command: str, **arguments: object) -> dict[str, object] | None:
-    """Ask the program; None where it has ended, or forgotten what it knew, with a good reason."""
+    """Ask the program; None where it says no, and has a good reason."""
     try:
         return ask(world.program.bouncer.config.with_name("control.sock"), command, timeout=8, **arguments)
     except ControlError as error:
         forgotten = "is not unblocked" in str(error) and world.disk.was_full
-        if forgotten or world.has_died():
+        if forgotten or world.has_died() or world.troubled:
             return None
         raise Broken(f"{command} {arguments}: {error}") from None
 

@@ -24,7 +24,8 @@ def ban(world: World) -> str | None:
     if len(world.lapi.live()) >= MOST:
         return None
     value = world.dice.choice(world.dice.choice((HOSTS, RANGES)))
-    return _ban(world, value, world.dice.uniform(1.5, 12))
+    longest = 60 if world.dice.random() < 0.08 else 12
+    return _ban(world, value, world.dice.uniform(1.5, longest))
 
 
 def ban_again(world: World) -> str | None:
@@ -154,7 +155,7 @@ def hang(world: World) -> str | None:
     if not world.calm:
         return None
     over = threading.Event()
-    seconds = world.dice.uniform(0.1, 2.0)
+    seconds = world.dice.uniform(0.1, 4.0)
     world.lapi.misbehave(world.lapi.hanging(over))
 
     def end() -> None:
@@ -170,7 +171,7 @@ def outage(world: World) -> str | None:
     if not world.calm:
         return None
     world.lapi.misbehave(fake_faults.hang_up())
-    world.note("lost")
+    world.note("unheard")
     world.lapi.stop()
 
     def back() -> None:
@@ -178,13 +179,13 @@ def outage(world: World) -> str | None:
             world.lapi.start()
         world.lapi.misbehave(None)
 
-    seconds = world.dice.uniform(0.1, 2.5)
+    seconds = world.dice.uniform(0.1, 4.0)
     world.later(seconds, back)
     return f"for {seconds:.1f} s"
 
 
 def cut(world: World) -> str | None:
     """The LAPI closes its connections, as it does with idle ones."""
-    world.note("lost")
+    world.note("unheard")
     world.lapi.drop_connections()
     return ""

@@ -56,6 +56,7 @@ class World:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._rows: list[Row] = []
+        self._troubled = 0.0
         self._probe = self._start_probe()
         threading.Thread(target=self._read_rows, daemon=True).start()
 
@@ -63,6 +64,12 @@ class World:
     def calm(self) -> bool:
         """Whether the LAPI may be broken: it isn't, and has been heard since it was, so that retries stay quick."""
         return self.lapi.honest and self.lapi.answered
+
+    @property
+    def troubled(self) -> bool:
+        """Whether others have just changed what is ours, where they can."""
+        calm = self._troubled + 2 * self.setting.tolerance.repair < time.monotonic()
+        return not self.setting.owned and not calm
 
     def note(self, kind: str, what: Any = None) -> None:
         """Tell the model what happens now."""
@@ -131,6 +138,7 @@ class World:
         self.note("trouble")
         yield
         self.note("trouble over")
+        self._troubled = time.monotonic()
         if not self.others.theirs():
             self.others.make_theirs()
 
