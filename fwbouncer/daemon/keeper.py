@@ -110,6 +110,12 @@ class Keeper:
             self.distrust()
         return before
 
+    async def clear(self, backend: Backend) -> None:
+        """Take out of the kernel what another backend, which is not to be used any more, has there."""
+        async with self._lock:
+            await self._call(backend.remove)
+            backend.close()
+
     async def remove(self) -> None:
         """Take everything of ours out of the kernel."""
         async with self._lock:

@@ -199,7 +199,7 @@ class Daemon:
             await self._keeper.step()
             gone = assembly.left_behind(before, config)
             if gone is not None:
-                assembly.backend(gone, self._where).remove()
+                await self._keeper.clear(assembly.backend(gone, self._where))
         finally:
             self._keeper.distrust()  # where the step failed, the keeper goes on trying
             self._start_polling()
