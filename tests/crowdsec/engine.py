@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,12 @@ import yaml
 from tests.lab import crowdsec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 COLLECTION = Path(__file__).parents[2] / "packaging" / "crowdsec"
 # What CrowdSec brings itself, and every installation has.
 _THEIRS = ("parsers/s00-raw/crowdsecurity/syslog-logs", "parsers/s02-enrich/crowdsecurity/dateparse-enrich")
+_PARSERS = {"james": "fwbouncer/james-logs", "james-plain": "fwbouncer/james-plain-logs"}
 _KINDS = ("parsers", "scenarios", "postoverflows", "collections")
 
 _CONFIG = """
@@ -34,7 +37,7 @@ config_paths:
   index_path: "{0}/hub/.index.json"
   notification_dir: "{0}/none"
   plugin_dir: "{0}/none"
-crowdsec_service: {{parser_routines: 1, buckets_routines: 1, acquisition_path: "{0}/acquis.yaml"}}
+crowdsec_service: {{parser_routines: 1, buckets_routines: 1, acquisition_dir: "{0}/acquis.d"}}
 db_config: {{type: sqlite, db_path: "{0}/data/crowdsec.db", use_wal: true}}
 api:
   client: {{credentials_path: "{0}/credentials.yaml"}}
@@ -47,6 +50,17 @@ prometheus: {{enabled: false}}
 """
 
 
+def _yaml(text: str) -> Any:
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _until(done: Callable[[], bool]) -> None:
+    """Wait; who asked sees for himself whether it was in vain."""
+    deadline = time.monotonic() + 60
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """One line: its own parser if one knew it, and what that parser says for scenarios."""
@@ -54,7 +68,6 @@ class Explained:
     raw: str
     parser: str
     meta: Mapping[str, str]
-    whitelisted: bool
 
     @property
     def event(self) -> tuple[str, str]:
@@ -90,9 +103,9 @@ class Engine:
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
         self._root = root
-        for name in ("data", "hub", "none", "dump"):
+        for name in ("data", "hub", "none", "dump", "acquis.d"):
             (folder / name).mkdir(parents=True)
-        for kind in ("parsers", "scenarios"):
+        for kind in ("parsers", "scenarios", "collections"):
             shutil.copytree(COLLECTION / kind, folder / kind)
         for item in _THEIRS:
             kind, stage, _, name = item.split("/")
@@ -106,7 +119,6 @@ class Engine:
         (folder / "config.yaml").write_text(_CONFIG.format(folder))
         (folder / "simulation.yaml").write_text("simulation: false\n")
         (folder / "hub/.index.json").write_text(json.dumps({kind: {} for kind in _KINDS}))
-        (folder / "acquis.yaml").touch()
         (folder / "console.yaml").touch()
         shutil.copy(root / "etc/crowdsec/profiles.yaml", folder / "profiles.yaml")
         self._crowdsec(
@@ -123,18 +135,39 @@ class Engine:
         finally:
             path.unlink()
 
-    def decide(self, lines: Iterable[str], value: str, kind: str = "james") -> list[tuple[str, str, str]]:
-        """Replay lines in earnest; return type, scope and scenario of what the LAPI then holds on an address."""
-        self._crowdsec("crowdsec", *self._source(lines, kind), "-no-capi")
+    def decisions(self, value: str) -> list[tuple[str, str, str]]:
+        """Return type, scope and scenario of what the LAPI holds on an address."""
         with contextlib.closing(sqlite3.connect(self.folder / "data" / "crowdsec.db")) as database:
             query = "SELECT type, scope, scenario FROM decisions WHERE value = ?"
             return list(database.execute(query, (value,)))
+
+    def follow(
+        self, log: Path, lines: Iterable[str], value: str, acquisition: str
+    ) -> list[tuple[str, str, str]]:
+        """Run as a service that reads what an acquisition says; return its decisions on lines that are added now."""
+        log.touch()
+        (self.folder / "acquis.d" / "james.yaml").write_text(acquisition)
+        said = self.folder / "service.log"
+        with said.open("wb") as out:
+            service = subprocess.Popen(
+                self._words("crowdsec", "-no-capi"), stdout=out, stderr=out, env=self._env
+            )
+        try:
+            _until(lambda: "Starting processing data" in said.read_text() or service.poll() is not None)
+            assert service.poll() is None, said.read_text()
+            with log.open("a") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            _until(lambda: bool(self.decisions(value)))
+            return self.decisions(value)
+        finally:
+            service.terminate()
+            service.wait(30)
 
     def feed(self, lines: Iterable[str], kind: str = "james", **labels: str) -> Result:
         """Replay lines as if they stood in a log of this type."""
         words = [word for name, value in labels.items() for word in ("-label", f"{name}:{value}")]
         self.said = self._run(*self._source(lines, kind), *words)
-        return Result(list(self._explained()), list(self._overflows()))
+        return Result(list(self._explained(_PARSERS.get(kind, _PARSERS["james"]))), list(self._overflows()))
 
     def _hub(self, item: str) -> Path:
         return self._root / f"usr/share/crowdsec/hub/{item}.yaml"
@@ -151,39 +184,38 @@ class Engine:
         return self._crowdsec("crowdsec", *words, "-dump-data", str(dump), "-no-capi")
 
     def _crowdsec(self, program: str, *words: str) -> str:
-        # In a network of its own, whose LAPI nobody else sees.
-        apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
         done = subprocess.run(
-            (*apart, self._root / "usr/bin" / program, "-c", self.folder / "config.yaml", *words),
+            self._words(program, *words),
             capture_output=True,
             text=True,
             timeout=120,
-            cwd=self.folder,
             check=False,
-            env=os.environ | {"LD_LIBRARY_PATH": f"{self._root}/usr/lib/x86_64-linux-gnu"},
+            env=self._env,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def _dump(self, name: str) -> Any:
-        return yaml.load(
-            (self.folder / "dump" / name).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+    def _words(self, program: str, *words: str) -> tuple[str, ...]:
+        # In a network of its own, whose LAPI nobody else sees.
+        apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        return *apart, str(self._root / "usr/bin" / program), "-c", str(self.folder / "config.yaml"), *words
 
-    def _explained(self) -> Iterable[Explained]:
-        stages = self._dump("parser-dump.yaml")
-        fed = [result["evt"]["Line"]["Raw"] for result in stages["s00-raw"]["crowdsecurity/non-syslog"]]
-        ours: dict[int, tuple[str, dict[str, Any]]] = {}
-        for parser, results in stages.get("s01-parse", {}).items():
-            for number, result in enumerate(results):
-                if result["success"] and parser in ("fwbouncer/james-logs", "fwbouncer/james-plain-logs"):
-                    ours[number] = parser, result["evt"]
-        for number, raw in enumerate(fed):
-            parser, event = ours.get(number, ("", {}))
-            yield Explained(raw, parser, event.get("Meta", {}), bool(event.get("Whitelisted")))
+    @property
+    def _env(self) -> dict[str, str]:
+        return os.environ | {"LD_LIBRARY_PATH": f"{self._root}/usr/lib/x86_64-linux-gnu"}
+
+    def _explained(self, parser: str) -> Iterable[Explained]:
+        # The whole dump is tens of megabytes of YAML, mostly of other parsers.
+        dump = (self.folder / "dump" / "parser-dump.yaml").read_text()
+        found = re.search(rf"^  {parser}:\n((?:  [- ].*\n|\n)*)", dump, re.MULTILINE)
+        assert found, f"no line came to {parser}"
+        for result in _yaml(found[1]):
+            event = result["evt"]
+            meta = event.get("Meta", {}) if result["success"] else {}
+            yield Explained(event["Line"]["Raw"], parser if result["success"] else "", meta)
 
     def _overflows(self) -> Iterable[Overflow]:
-        for event in self._dump("bucket-dump.yaml") or []:
+        for event in _yaml((self.folder / "dump" / "bucket-dump.yaml").read_text()) or []:
             alert = event["Overflow"]["Alert"] if "Overflow" in event else event["Alert"]
             yield Overflow(alert["scenario"], alert["source"]["value"], alert["remediation"])
 

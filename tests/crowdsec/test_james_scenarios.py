@@ -132,11 +132,34 @@ def test_ipv6_clients_are_banned_too(crowdsec_engine: Engine) -> None:
     assert bans(crowdsec_engine, [line] * 6) == {("james-smtp-bf", "2001:db8:a:0:0:0:0:66")}
 
 
-def test_a_ban_stands_in_the_lapi(crowdsec_engine: Engine) -> None:
-    """With CrowdSec's own profile, a full scenario is a decision that bouncers are told."""
-    line = a_line(OLD, "pop3-proxied", "Bad credential").replace(ATTACKER[4], "198.18.4.4")
-    decisions = crowdsec_engine.decide([line] * 6, "198.18.4.4")
-    assert decisions == [("ban", "Ip", "fwbouncer/james-pop3-bf")]
+@pytest.mark.parametrize(
+    ("line", "scenario", "address"),
+    [
+        (a_line(OLD, "pop3-proxied", "Bad credential"), "fwbouncer/james-pop3-bf", "198.18.4.8"),
+        (
+            a_line(SOURCE_310, "imap-login-proxied", "bad credentials"),
+            "fwbouncer/james-imap-bf",
+            "198.18.4.10",
+        ),
+    ],
+    ids=["3.8", "3.10"],
+)
+def test_a_followed_log_bans(
+    crowdsec_engine: Engine, tmp_path: Path, line: str, scenario: str, address: str
+) -> None:
+    """With our acquisition and CrowdSec's own profile, lines that James adds become a decision in the LAPI."""
+    log = tmp_path / "james.json"
+    acquisition = (
+        (COLLECTION / "acquis.d" / "james.yaml").read_text().replace("/var/log/james/james.json", str(log))
+    )
+    decisions = crowdsec_engine.follow(log, from_address([line] * 6, address), address, acquisition)
+    assert decisions == [("ban", "Ip", scenario)]
+
+
+def test_a_journal_is_read_too(crowdsec_engine: Engine) -> None:
+    """Lines that come by way of syslog or the journal count like those of a file."""
+    lines = [f"Nov 21 15:00:0{number} mail james[812]: {PROXIED}" for number in range(6)]
+    assert crowdsec_engine.feed(lines, "syslog").bans == {("fwbouncer/james-smtp-bf", ATTACKER[4])}
 
 
 def test_listed_proxies_are_never_banned(crowdsec_engine: Engine) -> None:
