@@ -139,10 +139,17 @@ def test_a_key_refused_after_a_reboot(running: Bouncer, fake_lapi: FakeLapi, pro
     assert probe.arriving([HOST, IN_RANGE, SIX]) == set()
 
 
-BAD: dict[str, Callable[[Path], object]] = {
-    "a wrong bit": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"),
-    "a link": lambda path: path.rename(path.with_name("there")) and path.symlink_to(path.with_name("there")),
-}
+def _flip_a_bit(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+
+
+def _make_a_link(path: Path) -> None:
+    there = path.with_name("there")
+    path.rename(there)
+    path.symlink_to(there)
+
+
+BAD: dict[str, Callable[[Path], None]] = {"a wrong bit": _flip_a_bit, "a link": _make_a_link}
 
 
 @pytest.mark.parametrize("name", BAD)
