@@ -21,9 +21,12 @@ from tests.lab import crowdsec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from tests.lab.net import Host
+
 COLLECTION = Path(__file__).parents[2] / "packaging" / "crowdsec"
 # What CrowdSec brings itself, and every installation has.
 _THEIRS = ("parsers/s00-raw/crowdsecurity/syslog-logs", "parsers/s02-enrich/crowdsecurity/dateparse-enrich")
+PORT = 8085
 _PARSERS = {"james": "fwbouncer/james-logs", "james-plain": "fwbouncer/james-plain-logs"}
 _KINDS = ("parsers", "scenarios", "postoverflows", "collections")
 
@@ -43,7 +46,7 @@ api:
   client: {{credentials_path: "{0}/credentials.yaml"}}
   server:
     log_level: error
-    listen_uri: 127.0.0.1:8080
+    listen_uri: 127.0.0.1:{1}
     profiles_path: "{0}/profiles.yaml"
     console_path: "{0}/console.yaml"
 prometheus: {{enabled: false}}
@@ -54,7 +57,7 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def _until(done: Callable[[], bool]) -> None:
+def until(done: Callable[[], bool]) -> None:
     """Wait; who asked sees for himself whether it was in vain."""
     deadline = time.monotonic() + 60
     while not done() and time.monotonic() < deadline:
@@ -100,9 +103,12 @@ class Result:
 class Engine:
     """Debian's CrowdSec with our collection installed, in a folder of its own."""
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(self, folder: Path, root: Path, host: Host | None = None) -> None:
         self.folder = folder
         self._root = root
+        # In a network of its own, whose LAPI nobody else sees; or on a host, beside the LAPI of other tests.
+        alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        self._inside = ("ip", "netns", "exec", host.name) if host else alone
         for name in ("data", "hub", "none", "dump", "acquis.d"):
             (folder / name).mkdir(parents=True)
         for kind in ("parsers", "scenarios", "collections"):
@@ -116,7 +122,7 @@ class Engine:
         (folder / "patterns").mkdir()
         for name in ("linux-syslog", "nginx"):
             shutil.copy(root / "etc/crowdsec/patterns" / name, folder / "patterns")
-        (folder / "config.yaml").write_text(_CONFIG.format(folder))
+        (folder / "config.yaml").write_text(_CONFIG.format(folder, PORT))
         (folder / "simulation.yaml").write_text("simulation: false\n")
         (folder / "hub/.index.json").write_text(json.dumps({kind: {} for kind in _KINDS}))
         (folder / "console.yaml").touch()
@@ -141,24 +147,27 @@ class Engine:
             query = "SELECT type, scope, scenario FROM decisions WHERE value = ?"
             return list(database.execute(query, (value,)))
 
-    def follow(
-        self, log: Path, lines: Iterable[str], value: str, acquisition: str
-    ) -> list[tuple[str, str, str]]:
-        """Run as a service that reads what an acquisition says; return its decisions on lines that are added now."""
+    def allow(self, key: str) -> None:
+        """Make a bouncer's key known."""
+        self._crowdsec("cscli", "bouncers", "add", "story", "-k", key)
+
+    @contextlib.contextmanager
+    def service(self, log: Path) -> Iterator[None]:
+        """Run as a service that follows this log for James's."""
         log.touch()
-        (self.folder / "acquis.d" / "james.yaml").write_text(acquisition)
+        acquisition = (COLLECTION / "acquis.d" / "james.yaml").read_text()
+        (self.folder / "acquis.d" / "james.yaml").write_text(
+            acquisition.replace("/var/log/james/james.json", str(log))
+        )
         said = self.folder / "service.log"
         with said.open("wb") as out:
             service = subprocess.Popen(
                 self._words("crowdsec", "-no-capi"), stdout=out, stderr=out, env=self._env
             )
         try:
-            _until(lambda: "Starting processing data" in said.read_text() or service.poll() is not None)
+            until(lambda: "Starting processing data" in said.read_text() or service.poll() is not None)
             assert service.poll() is None, said.read_text()
-            with log.open("a") as file:
-                file.writelines(f"{line}\n" for line in lines)
-            _until(lambda: bool(self.decisions(value)))
-            return self.decisions(value)
+            yield
         finally:
             service.terminate()
             service.wait(30)
@@ -196,9 +205,13 @@ class Engine:
         return done.stdout + done.stderr
 
     def _words(self, program: str, *words: str) -> tuple[str, ...]:
-        # In a network of its own, whose LAPI nobody else sees.
-        apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-        return *apart, str(self._root / "usr/bin" / program), "-c", str(self.folder / "config.yaml"), *words
+        return (
+            *self._inside,
+            str(self._root / "usr/bin" / program),
+            "-c",
+            str(self.folder / "config.yaml"),
+            *words,
+        )
 
     @property
     def _env(self) -> dict[str, str]:
@@ -220,7 +233,7 @@ class Engine:
             yield Overflow(alert["scenario"], alert["source"]["value"], alert["remediation"])
 
 
-def engine(folder: Path) -> Engine | None:
+def engine(folder: Path, host: Host | None = None) -> Engine | None:
     """Make an engine; None where CrowdSec's package is neither unpacked nor installed."""
     root = crowdsec.unpacked()
-    return Engine(folder, root) if root else None
+    return Engine(folder, root, host) if root else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DOMAIN = "example.net"
 USERS = ("alice", "bob")
 PASSWORD = "right"
-PORTS = {"smtp": 25, "pop3": 110, "imap": 143, "managesieve": 4190, "jmap": 80}
+PORTS = {"smtp": 25, "pop3": 110, "imap": 143, "managesieve": 4190, "jmap": 80, "lmtp": 24}
 PROXIED = 2000
 _JSON = {"Content-Type": "application/json"}
 
@@ -48,6 +48,11 @@ _SIEVE = """<managesieveserver enabled="true">
   <jmxName>sieve{port}</jmxName><bind>0.0.0.0:{port}</bind>{tls}{proxy}
   <handlerchain/>
 </managesieveserver>"""
+
+_LMTP = """<lmtpserver enabled="true">
+  <jmxName>lmtpserver</jmxName><bind>0.0.0.0:{port}</bind>
+  <handlerchain><handler class="org.apache.james.lmtpserver.CoreCmdHandlerLoader"/></handlerchain>
+</lmtpserver>"""
 
 _MAILETS = """<mailetcontainer enableJmx="false">
   <context><postmaster>postmaster@example.net</postmaster></context>
@@ -83,7 +88,7 @@ def configuration() -> dict[str, str]:
         "pop3server.xml": _twice("pop3servers", _POP3, "pop3"),
         "imapserver.xml": _twice("imapservers", _IMAP, "imap"),
         "managesieveserver.xml": _twice("managesieveservers", _SIEVE, "managesieve", proxied=False),
-        "lmtpserver.xml": '<lmtpservers><lmtpserver enabled="false"/></lmtpservers>',
+        "lmtpserver.xml": _twice("lmtpservers", _LMTP, "lmtp", proxied=False),
         "mailetcontainer.xml": _MAILETS,
         "domainlist.xml": "<domainlist><autodetect>false</autodetect><autodetectIP>false</autodetectIP>"
         f"<defaultDomain>{DOMAIN}</defaultDomain></domainlist>",

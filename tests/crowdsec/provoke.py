@@ -176,6 +176,17 @@ def smtp_delivery(scene: Scene) -> None:
         talk.say("QUIT")
 
 
+def lmtp_unknown_recipients(scene: Scene) -> None:
+    """A mail server of ours hands over what others have sent to nobody."""
+    with scene.talk("lmtp") as talk:
+        talk.hear()
+        talk.say("LHLO mx.example.net", ("250 ",))
+        talk.say("MAIL FROM:<x@example.org>")
+        for name in ("anna", "bert", "carl"):
+            talk.say(f"RCPT TO:<{name}@{DOMAIN}>")
+        talk.say("QUIT")
+
+
 def imap(scene: Scene, *commands: str) -> None:
     """Commands after the greeting."""
     with scene.talk("imap") as talk:
@@ -278,6 +289,7 @@ def _managesieve(*answers: str) -> Callable[[Scene], None]:
 HONEST_CASES: dict[str, Callable[[Scene], None]] = {
     "smtp-success": partial(smtp_plain, user=ALICE, password=PASSWORD, times=1),
     "smtp-delivery": smtp_delivery,
+    "lmtp-delivery": lmtp_unknown_recipients,
     "imap-success": _imap(f'LOGIN "{ALICE}" "{PASSWORD}"', "SELECT INBOX", "LOGOUT"),
     "pop3-success": partial(pop3, user=ALICE, password=PASSWORD, times=1),
     "managesieve-success": _managesieve(_plain(ALICE, PASSWORD)),
@@ -336,14 +348,15 @@ SIX = (
     "managesieve-unknown-user",
     "jmap-wrong-password",
 )
+# ManageSieve of James 3.8 and every JMAP know no PROXY protocol, and LMTP is for our own.
+DIRECT = ("sieve", "jmap", "lmtp")
 
 
 def cases(net: Network) -> Iterator[tuple[str, Callable[[Scene], None], Scene]]:
     """Yield every case with its name and where its client stands."""
     for honest, group in ((True, HONEST_CASES), (False, ATTACKS)):
         for name, case in group.items():
-            # ManageSieve of James 3.8 and every JMAP know no PROXY protocol.
-            for proxied in (False,) if "sieve" in name or "jmap" in name else (False, True):
+            for proxied in (False,) if any(word in name for word in DIRECT) else (False, True):
                 for family in (4, 6) if name in SIX else (4,):
                     words = (name, *["ipv6"] * (family == 6), *["proxied"] * proxied)
                     yield "-".join(words), case, Scene(net, family, proxied, honest)

@@ -1,8 +1,8 @@
 """Record what a real James writes about everything that provoke.py does: `record.py JARS LOGBACK OUT [JARS FIRST]`.
 
 JARS is a folder with james-server-memory-app and all that it runs on, from Maven Central. LOGBACK is a logback.xml
-that writes `james.json` or `james.log` into `${james.log.dir}`. Another folder's jars can go before them: a newer
-logback, for example.
+that writes `james.json` or `james.log` into `${james.log.dir}`. Another folder's jars can go before them, a newer
+logback's: james-3.8.1-jsonencoder.log is James 3.8.1 with logback 1.5.18, which is James 3.9's.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_an_event_is_always_the_clients_own(record: str, explained: dict[str, Ca
 
 @pytest.mark.parametrize("record", EVERY)
 def test_honest_clients_make_no_events(record: str, explained: dict[str, Cases]) -> None:
-    """Right passwords, deliveries, and all that James says of a connection besides, are no events."""
+    """Right passwords, deliveries, our own mail server over LMTP, and all else that James says are no events."""
     honest = {case: lines for case, lines in explained[record].items() if set(HONEST) & set(case.split("-"))}
     assert honest
     assert [line.raw for lines in honest.values() for line in lines if line.parser] == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.crowdsec.engine import COLLECTION
+from tests.crowdsec.engine import COLLECTION, until
 from tests.crowdsec.provoke import PROXY
 from tests.crowdsec.records import read
 from tests.lab.net import ATTACKER, MAIL
@@ -149,11 +149,11 @@ def test_a_followed_log_bans(
 ) -> None:
     """With our acquisition and CrowdSec's own profile, lines that James adds become a decision in the LAPI."""
     log = tmp_path / "james.json"
-    acquisition = (
-        (COLLECTION / "acquis.d" / "james.yaml").read_text().replace("/var/log/james/james.json", str(log))
-    )
-    decisions = crowdsec_engine.follow(log, from_address([line] * 6, address), address, acquisition)
-    assert decisions == [("ban", "Ip", scenario)]
+    with crowdsec_engine.service(log):
+        with log.open("a") as james:
+            james.writelines(f"{line}\n" for line in from_address([line] * 6, address))
+        until(lambda: bool(crowdsec_engine.decisions(address)))
+    assert crowdsec_engine.decisions(address) == [("ban", "Ip", scenario)]
 
 
 def test_a_journal_is_read_too(crowdsec_engine: Engine) -> None:
