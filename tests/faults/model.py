@@ -69,13 +69,18 @@ class Model:
 
     def sent(self, page: Page, at: float) -> None:
         """Take note that an answer arrived whole; it has its effect once the program could have run for a while."""
-        run = self._clock.at(at)
-        if run >= self._deaf_until:
-            self._pending.append((run + self.tolerance.bite, page))
-            page.sent = at
-            for claim in map(self.claims.get, page.carried):
-                if claim is not None and claim.told is None:
-                    claim.told = run
+        page.sent, run = at, self._clock.at(at)
+        if run < self._deaf_until:
+            self._void([page], at + self.tolerance.edge)
+            return
+        self._expect(page, run + self.tolerance.bite)
+        for claim in map(self.claims.get, page.carried):
+            if claim is not None and claim.told is None:
+                claim.told = run
+
+    def _expect(self, page: Page, due: float) -> None:
+        self._pending.append((due, page))
+        self._pending.sort(key=lambda pair: pair[0])
 
     def started(self, at: float) -> None:
         """The program was started: what the state file holds comes into force, LAPI or no LAPI."""
@@ -83,10 +88,10 @@ class Model:
         self._naked = not stored
         if stored:
             page = Page(startup=False, written=at, carried=stored, ended=frozenset(), sent=at)
-            self._pending.append((self._clock.at(at) + self.tolerance.restore, page))
+            self._expect(page, self._clock.at(at) + self.tolerance.restore)
 
     def saved(self) -> None:
-        """The program ended in peace: what was in force is in the state file."""
+        """The program is told to end in peace: what is in force will be in the state file."""
         for claim in self.claims.values():
             claim.stored = claim.held is not None
 
@@ -98,7 +103,7 @@ class Model:
 
     def lost(self, *, reload: bool, at: float) -> None:
         """The program, or its client, is gone: what it has just read may have had no effect."""
-        self._pending.clear()
+        self._void([page for _, page in self._pending], at)
         if not reload:
             self._die(at)
         for claim in self.claims.values():
@@ -108,9 +113,15 @@ class Model:
 
     def unheard(self, at: float) -> None:
         """A connection was cut: what has just gone out on it may not have been read."""
-        self._pending = [
-            (due, page) for due, page in self._pending if page.sent is None or page.sent < at - 0.3
-        ]
+        self._void([page for _, page in self._pending if page.sent is not None and page.sent >= at - 0.3], at)
+
+    def _void(self, pages: list[Page], at: float) -> None:
+        """Expect nothing of pages; what was read of them nevertheless was read at the latest now."""
+        self._pending = [(due, page) for due, page in self._pending if page not in pages]
+        for page in pages:
+            for claim in map(self.claims.get, page.carried):
+                if claim is not None:
+                    claim.lag = max(claim.lag, at - page.written)
 
     def _die(self, at: float) -> None:
         run = self._clock.at(at)
@@ -184,6 +195,8 @@ class Model:
             return "others have changed the rules"
         edge, late = self.tolerance.edge, self.tolerance.late
         for claim in self._of(source):
+            if any(claim.serial in page.carried for _, page in self._pending):
+                return claim  # being read, and nobody knows when exactly
             until = claim.until + claim.lag + late
             if claim.gone is not None:
                 until = min(until, claim.gone)

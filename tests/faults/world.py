@@ -109,13 +109,13 @@ class World:
 
     def end(self, number: signal.Signals) -> None:
         """End the program, by SIGTERM or without asking it; it will be started again."""
-        self.program.end(number)
-        if number is not signal.SIGTERM:
-            return
-        if not self.disk.full:
+        empties = number is signal.SIGTERM and not self.setting.owned and not self.setting.keeps
+        if number is signal.SIGTERM and not self.disk.full:
             self.note("saved")
-        if not self.setting.owned and not self.setting.keeps:
+        if empties:
             self.note("wiped")
+        self.program.end(number)
+        if empties:
             self.expect_empty()
 
     def expect_empty(self) -> None:
@@ -126,11 +126,11 @@ class World:
 
     def empty_kernel(self) -> None:
         """Let the kernel lose everything, whoever it belongs to."""
+        self.note("wiped")
         if self.manager is not None:
             self.manager.empty_store()
         self.others.flush()
         self.others.make_theirs()
-        self.note("wiped")
 
     @contextlib.contextmanager
     def trouble(self) -> Iterator[None]:
