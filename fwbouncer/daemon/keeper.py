@@ -75,24 +75,31 @@ class Keeper:
                 self.last_error = None
 
     async def step(self) -> None:
-        """Bring the kernel to where the book is."""
+        """Bring the kernel to where the book is. Where that fails, whoever asked for it, it is tried again."""
         async with self._lock:
-            if self._need_dump:
-                self._need_dump = False  # a disturbance from here on asks for another look
-                holding = await self._call(self.backend.dump)
-                self._found = (holding, self.backend.layout())
-                self.book.never.rebase(*self._found, self._clock())
-            if not self.book.synced:
-                await self._let_pass()
-                return
-            if self._found is not None:
-                off = self.book.rebase(*self._found, self._clock())
-                self._found = None
-                _log.debug("the kernel differs in %d elements", off)
-            change = self.book.plan(self._clock())
-            if change or not self.backend.whole():
-                await self._write(change)
-            self.settled.set()
+            try:
+                await self._step()
+            except KernelError:
+                self.distrust()
+                raise
+
+    async def _step(self) -> None:
+        if self._need_dump:
+            self._need_dump = False  # a disturbance from here on asks for another look
+            holding = await self._call(self.backend.dump)
+            self._found = (holding, self.backend.layout())
+            self.book.never.rebase(*self._found, self._clock())
+        if not self.book.synced:
+            await self._let_pass()
+            return
+        if self._found is not None:
+            off = self.book.rebase(*self._found, self._clock())
+            self._found = None
+            _log.debug("the kernel differs in %d elements", off)
+        change = self.book.plan(self._clock())
+        if change or not self.backend.whole():
+            await self._write(change)
+        self.settled.set()
 
     async def at_rest(self) -> None:
         """Wait until what the state file told is in the kernel; not for ever, and not if it told nothing."""
