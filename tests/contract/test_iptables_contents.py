@@ -50,13 +50,15 @@ def test_the_administrators_rules_do_the_dropping(net: Network, probe: Probe, va
         backend = inside.contents()
         banned = ["198.18.0.7", "198.18.16.0/20", "2001:db8:ba0::7", "2001:db8:ba1::/48"]
         backend.apply(ban(*banned))
+        earlier = {(c.group, c.family): c.packets for c in backend.counters()}
         sources = ["198.18.0.7", "198.18.31.255", "198.18.32.0", "2001:db8:ba1:2::3", "2001:db8:ba2::"]
         assert probe.arriving(sources) == {"198.18.32.0", "2001:db8:ba2::"}
         assert inside.iptables("-S") == before
         counted = {(c.group, c.family): c.packets for c in backend.counters()}
         assert counted[ONE_GROUP, Family.V4] == 2
-        # iptables-nft counts nothing at a chain's policy
-        assert counted["processed", Family.V4] == (3 if variant == "legacy" else 2)
+        # an older iptables-nft counts nothing at a chain's policy
+        processed = counted["processed", Family.V4] - earlier.get(("processed", Family.V4), 0)
+        assert processed == 3 or (variant == "nft" and processed == 2)
         backend.remove()
         assert probe.arriving(sources) == set(sources)
         assert inside.sets() == {"mine", "mine6"}
