@@ -29,6 +29,7 @@ _log = logging.getLogger("fwbouncer")
 FINE = 0
 # A unit that others wait for must not hold them up for ever when the LAPI hangs and nothing is known yet.
 _PATIENCE = 60.0
+_HOPE = 5000  # milliseconds in which a LAPI that starts together with us has come up
 _TIDY = 1.0  # seconds, by which the kernel has been told as well
 
 Reload = Callable[[], Config]
@@ -143,7 +144,8 @@ class Daemon:
         self._poller.hurry()
 
     def _after_poll(self) -> None:
-        if self._poller.error is not None and not self._keeper.book.synced:
+        failing = self._poller.pacing.failing_since
+        if failing is not None and not self._keeper.book.synced and assembly.clock() - failing >= _HOPE:
             self._no_news.set()
         self._saver.look()
         self._vigil.look()
@@ -207,7 +209,7 @@ class Daemon:
     async def _get_ready(self) -> None:
         """Say READY when what is known is in the kernel: the last state, or the first page.
 
-        Where there is neither, because the LAPI failed, that is said at once: at boot the network waits for us, and
+        Where there is neither, because the LAPI fails, that is said after seconds: at boot the network waits for us, and
         the LAPI may wait for the network.
         """
         news = [asyncio.create_task(event.wait()) for event in (self._keeper.settled, self._no_news)]

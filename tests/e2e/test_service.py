@@ -28,7 +28,7 @@ def test_ready_means_enforced(bouncer: MakeBouncer, manager: Manager, lapi: Crow
 
 
 def test_ready_without_a_lapi(bouncer: MakeBouncer, manager: Manager, lapi: CrowdSec, probe: Probe) -> None:
-    """With no state and no LAPI there is nothing to wait for: READY comes at once, and says what is missing."""
+    """With no state and no LAPI for some seconds, READY comes all the same, and says what is missing."""
     lapi.ban(BANNED)
     lapi.stop()
     running = bouncer(manager)
