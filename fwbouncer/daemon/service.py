@@ -209,8 +209,8 @@ class Daemon:
     async def _get_ready(self) -> None:
         """Say READY when what is known is in the kernel: the last state, or the first page.
 
-        Where there is neither, because the LAPI fails, that is said after seconds: at boot the network waits for us, and
-        the LAPI may wait for the network.
+        Where there is neither, because the LAPI fails, that is said after seconds: at boot the network waits for us,
+        and the LAPI may wait for the network.
         """
         news = [asyncio.create_task(event.wait()) for event in (self._keeper.settled, self._no_news)]
         await asyncio.wait(news, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
