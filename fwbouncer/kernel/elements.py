@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Element, Family, Millis
+from fwbouncer.errors import KernelError
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.nft import ELEMENT_INTERVAL_END, Verb, request
 from fwbouncer.kernel.wire import NLM_F_CREATE, Message
@@ -107,7 +108,10 @@ def read(payload: memoryview, family: Family, *, tagged: bool) -> list[tuple[byt
         if _KEY not in fields or (tagged and not end and bytes(fields.get(_USERDATA, b"")) != TAG):
             continue
         left = wire.number(fields[_EXPIRATION]) if _EXPIRATION in fields else FOREVER
-        found.append((bytes(wire.table(fields[_KEY])[1]), end, left))
+        address = bytes(wire.table(fields[_KEY])[1])
+        if len(address) != family.size:
+            raise KernelError(f"an element of {len(address)} bytes is no address")
+        found.append((address, end, left))
     return found
 
 
@@ -155,7 +159,7 @@ def pair(found: Iterable[tuple[bytes, bool, Millis]], family: Family) -> dict[El
     left = 0
     # At one address the end of a range comes before the start of the next.
     for address, end, remaining in sorted(found, key=lambda item: (item[0], not item[1])):
-        if start is not None:
+        if start is not None and address > start:  # a dump that was disturbed can list an element twice
             stop = int.from_bytes(address, "big") - 1
             ranges[start + stop.to_bytes(family.size, "big")] = left
         start, left = (None, 0) if end else (address, remaining)

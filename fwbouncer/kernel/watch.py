@@ -42,7 +42,7 @@ class Watch:
         self._missed = False
         try:
             for reply in self._sock.notifications():
-                if reply.port == self._writer.port or reply.kind >> 8 != nft.SUBSYSTEM:
+                if reply.port == self._writer.port or reply.kind >> 8 != nft.SUBSYSTEM or not reply.payload:
                     continue
                 fields = wire.table(reply.payload[4:])
                 if reply.kind & 0xFF == Verb.NEW_GENERATION:

@@ -10,6 +10,8 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from fwbouncer.errors import KernelError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -62,6 +64,14 @@ class Ack(NamedTuple):
     sequence: int
     error: int
     words: str
+
+
+class Fields(dict[int, memoryview]):
+    """Attributes by kind. One that must be there and isn't is a KernelError."""
+
+    def __missing__(self, kind: int) -> memoryview:
+        """Refuse."""
+        raise KernelError(f"the kernel's answer lacks attribute {kind}")
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -156,9 +166,9 @@ def attributes(payload: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
         at += (length + 3) & ~3
 
 
-def table(payload: bytes | memoryview) -> dict[int, memoryview]:
+def table(payload: bytes | memoryview) -> Fields:
     """Read the attributes in a payload by kind; of several of one kind, the last."""
-    return dict(attributes(payload))
+    return Fields(attributes(payload))
 
 
 def acknowledgement(reply: Reply) -> Ack:
@@ -176,4 +186,5 @@ def acknowledgement(reply: Reply) -> Ack:
 
 def describe(ack: Ack) -> str:
     """Put an acknowledgement's error into words."""
-    return f"{os.strerror(ack.error)}: {ack.words}" if ack.words else os.strerror(ack.error)
+    error = os.strerror(ack.error & 0x7FFFFFFF)
+    return f"{error}: {ack.words}" if ack.words else error
