@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nftables
+
+from tests.faults import nft_text
+from tests.faults.nft_text import Thing
 
 if TYPE_CHECKING:
     import random
@@ -16,17 +18,19 @@ if TYPE_CHECKING:
 
     from tests.lab.net import Host
 
-Found = dict[str, list[dict[str, Any]]]
+Found = dict[str, list[Thing]]
 ADMINS = "admins"  # the name of the tables that belong to somebody else
 
 
 class Vandal:
     """Speaks to the kernel through libnftables, as `nft` does. Every method returns words for what it did, or ""."""
 
-    def __init__(self, host: Host, dice: random.Random) -> None:
-        with host.inside():
+    def __init__(self, host: Host | None, dice: random.Random) -> None:
+        """Without a host, be on the one that this thread is on."""
+        self._host = host
+        with self._there():
             self._nft = nftables.Nftables()
-        self._nft.set_json_output(True)
+        self._nft.set_handle_output(True)
         self._dice = dice
         self._lock = threading.Lock()
         self.acts: tuple[Callable[[Found], list[str]], ...] = (
@@ -42,6 +46,9 @@ class Vandal:
             *(self._add_chain, self._add_set),
         )
 
+    def _there(self) -> contextlib.AbstractContextManager[None]:
+        return self._host.inside() if self._host else contextlib.nullcontext()
+
     def run(self, *commands: str) -> bool:
         """Carry out commands in one transaction; return whether the kernel took them."""
         with self._lock:
@@ -50,23 +57,15 @@ class Vandal:
 
     def _look(self) -> Found:
         """Return what stands in tables that aren't somebody else's, by kind."""
-        found: Found = {"table": [], "chain": [], "rule": [], "set": [], "counter": []}
-        for entry in self._listing():
-            for kind, what in entry.items():
-                table = what.get("name") if kind == "table" else what.get("table")
-                if kind in found and table != ADMINS:
-                    found[kind].append(what)
-        return found
+        found = nft_text.read(self.text())
+        return {kind: [t for t in things if t.table != ADMINS] for kind, things in found.items()}
 
-    def _listing(self) -> list[dict[str, Any]]:
-        for _ in range(20):
-            with self._lock:
-                code, out, _ = self._nft.cmd("list ruleset")
-            if code == 0:
-                with contextlib.suppress(ValueError):
-                    return json.loads(out)["nftables"] if out else []
-            time.sleep(0.005)  # it changed while it was listed
-        raise AssertionError("nft could not list the ruleset")
+    def text(self) -> str:
+        """List the ruleset as people read it: as JSON, nft 1.0.6 writes rubbish for tables with flags."""
+        with self._lock:
+            code, out, error = self._nft.cmd("list ruleset")
+        assert code == 0, error
+        return str(out)
 
     def flush(self) -> None:
         """Do as many boot scripts do."""
@@ -74,7 +73,7 @@ class Vandal:
 
     def left(self) -> list[str]:
         """Return every object that is not in somebody else's table."""
-        return [f"{kind} {what}" for kind, found in self._look().items() for what in found]
+        return [f"{kind} {what.name}" for kind, found in self._look().items() for what in found]
 
     def theirs(self) -> bool:
         """Say whether somebody else's table stands as it was made."""
@@ -110,7 +109,7 @@ class Vandal:
             count += 1
             time.sleep(0.0005)
 
-    def _one(self, things: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def _one(self, things: list[Thing]) -> Thing | None:
         return self._dice.choice(things) if things else None
 
     def _flush_ruleset(self, _: Found) -> list[str]:
@@ -118,90 +117,71 @@ class Vandal:
 
     def _flush_table(self, found: Found) -> list[str]:
         t = self._one(found["table"])
-        return [f"flush table {t['family']} {t['name']}"] if t else []
+        return [f"flush table {t.place}"] if t else []
 
     def _delete_table(self, found: Found) -> list[str]:
         t = self._one(found["table"])
-        return [f"delete table {t['family']} {t['name']}"] if t else []
+        return [f"delete table {t.place}"] if t else []
 
     def _delete_chain(self, found: Found) -> list[str]:
-        c = self._one([c for c in found["chain"] if "hook" in c])
-        return [f"{verb} chain {_name(c)}" for verb in ("flush", "delete")] if c else []
+        c = self._one([c for c in found["chain"] if c.hooked])
+        return [f"{verb} chain {c.path}" for verb in ("flush", "delete")] if c else []
 
     def _flush_chain(self, found: Found) -> list[str]:
         c = self._one(found["chain"])
-        return [f"flush chain {_name(c)}"] if c else []
+        return [f"flush chain {c.path}"] if c else []
 
     def _delete_rule(self, found: Found) -> list[str]:
         r = self._one(found["rule"])
-        return [f"delete rule {r['family']} {r['table']} {r['chain']} handle {r['handle']}"] if r else []
+        return [f"delete rule {r.path} handle {r.handle}"] if r else []
 
     def _accept_all(self, found: Found) -> list[str]:
         c = self._one(found["chain"])
-        return [f"insert rule {_name(c)} accept"] if c else []
+        return [f"insert rule {c.path} accept"] if c else []
 
     def _drop_all(self, found: Found) -> list[str]:
-        c = self._one([c for c in found["chain"] if "hook" in c])
-        return [f"add chain {_name(c)} {{ policy drop; }}"] if c else []
+        c = self._one([c for c in found["chain"] if c.hooked])
+        return [f"add chain {c.path} {{ policy drop; }}"] if c else []
 
     def _delete_set(self, found: Found) -> list[str]:
         s = self._one(found["set"])
         if not s:
             return []
-        place = (s["family"], s["table"])
-        chains = [c for c in found["chain"] if (c["family"], c["table"]) == place]
-        return [*(f"flush chain {_name(c)}" for c in chains), f"delete set {_name(s)}"]
+        chains = [c for c in found["chain"] if c.place == s.place]
+        return [*(f"flush chain {c.path}" for c in chains), f"delete set {s.path}"]
 
     def _flush_set(self, found: Found) -> list[str]:
         s = self._one(found["set"])
-        return [f"flush set {_name(s)}"] if s else []
+        return [f"flush set {s.path}"] if s else []
 
     def _delete_element(self, found: Found) -> list[str]:
-        s = self._one([s for s in found["set"] if s.get("elem")])
-        if not s:
-            return []
-        one = _value(self._dice.choice(s["elem"]))
-        return [f"delete element {_name(s)} {{ {one} }}"] if one else []
+        s = self._one([s for s in found["set"] if s.elements])
+        return [f"delete element {s.path} {{ {self._dice.choice(s.elements)} }}"] if s else []
 
     def _ban_somebody(self, found: Found) -> list[str]:
-        s = self._one([s for s in found["set"] if "interval" not in s.get("flags", ())])
-        if not s:
-            return []
-        whom = "203.0.113.10" if s["type"] == "ipv4_addr" else "2001:db8:b::10"
-        return [f"add element {_name(s)} {{ {whom} }}"]
+        s = self._one([s for s in found["set"] if not s.interval])
+        whom = "203.0.113.10" if s and s.family == "ip" else "2001:db8:b::10"
+        return [f"add element {s.path} {{ {whom} }}"] if s else []
 
     def _rename_chain(self, found: Found) -> list[str]:
         c = self._one(found["chain"])
-        return [f"rename chain {_name(c)} theirs{self._dice.randrange(10**6)}"] if c else []
+        return [f"rename chain {c.path} theirs{self._dice.randrange(10**6)}"] if c else []
 
     def _sleep(self, found: Found) -> list[str]:
         t = self._one(found["table"])
-        return [f"add table {t['family']} {t['name']} {{ flags dormant; }}"] if t else []
+        return [f"add table {t.place} {{ flags dormant; }}"] if t else []
 
     def _replace_table(self, found: Found) -> list[str]:
         t = self._one(found["table"])
-        return [f"{verb} table {t['family']} {t['name']}" for verb in ("delete", "add")] if t else []
+        return [f"{verb} table {t.place}" for verb in ("delete", "add")] if t else []
 
     def _add_chain(self, found: Found) -> list[str]:
         t = self._one(found["table"])
         hook = "{ type filter hook input priority -300; policy drop; }"
-        return [f"add chain {t['family']} {t['name']} theirs {hook}"] if t else []
+        return [f"add chain {t.place} theirs {hook}"] if t else []
 
     def _add_set(self, found: Found) -> list[str]:
         t = self._one(found["table"])
-        kind = "ipv4_addr" if t and t["family"] == "ip" else "ipv6_addr"
+        kind = "ipv4_addr" if t and t.family == "ip" else "ipv6_addr"
         name = self._dice.choice(["crowdsec-blacklists-theirs", "theirs"])
-        return [f"add set {t['family']} {t['name']} {name} {{ type {kind}; }}"] if t else []
-
-
-def _name(thing: dict[str, Any]) -> str:
-    return f"{thing['family']} {thing['table']} {thing['name']}"
-
-
-def _value(item: Any) -> str:
-    one = item["elem"]["val"] if isinstance(item, dict) and "elem" in item else item
-    if isinstance(one, dict) and "prefix" in one:
-        return f"{one['prefix']['addr']}/{one['prefix']['len']}"
-    if isinstance(one, dict) and "range" in one:
-        return "-".join(one["range"])
-    return one if isinstance(one, str) else ""
+        return [f"add set {t.place} {name} {{ type {kind}; }}"] if t else []
