@@ -58,7 +58,8 @@ class World:
         self._rows: list[Row] = []
         self._troubled = 0.0
         self._probe = self._start_probe()
-        threading.Thread(target=self._read_rows, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_rows, daemon=True)
+        self._reader.start()
 
     @property
     def calm(self) -> bool:
@@ -158,11 +159,14 @@ class World:
     def close(self) -> None:
         """End everything that was started here."""
         assert self._probe.stdin
+        assert self._probe.stdout
         self._probe.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._probe.wait(5)
         self._probe.kill()
         self._probe.wait()
+        self._reader.join()
+        self._probe.stdout.close()
         self.lapi.stop()
         if self.churning is not None:
             self.churning.join()
