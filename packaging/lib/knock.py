@@ -1,6 +1,6 @@
 """A mail client of few words, for the demonstration: it connects, reads a greeting, and tells when.
 
-    knock.py greet   SOURCE TARGET PORT    one connection: "served 3 220 mail.example.net", or "timeout 1000"
+    knock.py greet   SOURCE TARGET PORT [SECONDS]    one connection: "served 3 220 mail.example.net", or "timeout 1000"
     knock.py until   WHAT SOURCE TARGET PORT   connect all the time until that is served / timeout; print when
     knock.py session SOURCE TARGET PORT    stay connected, ask again and again; print when answers ended
     knock.py steady  SOURCE TARGET PORT    a connection every 20 ms; print how many were served and were not
@@ -66,10 +66,10 @@ def hang_up(client: socket.socket) -> None:
     client.close()
 
 
-def greet(source: str, target: str, port: str) -> None:
-    """Make one connection, with a client's patience, and print what came of it."""
+def greet(source: str, target: str, port: str, patience: str = "1") -> None:
+    """Make one connection, with a patience in seconds, and print what came of it."""
     start = now()
-    client = connect(source, target, port, patience=1.0)
+    client = connect(source, target, port, patience=float(patience))
     if client is None:
         print("timeout", now() - start)
         return
