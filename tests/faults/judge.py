@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.faults.journal import Event, Journal
-    from tests.faults.measured import MeasuredModel
+    from tests.faults.model import Model
     from tests.faults.runclock import RunClock
     from tests.faults.terms import Page
 
@@ -24,7 +24,7 @@ class Broken(AssertionError):
     """A promise was broken."""
 
 
-def deeds(model: MeasuredModel) -> dict[str, Callable[[Any, float], None]]:
+def deeds(model: Model) -> dict[str, Callable[[Any, float], None]]:
     """Return what each kind of event does to the model."""
     spares = model.spares
     return {
@@ -51,7 +51,7 @@ def deeds(model: MeasuredModel) -> dict[str, Callable[[Any, float], None]]:
 class Judge:
     """Feeds events and packets to the model in order of time. `worst` and `counted` are what is printed at the end."""
 
-    def __init__(self, journal: Journal, model: MeasuredModel, clock: RunClock) -> None:
+    def __init__(self, journal: Journal, model: Model, clock: RunClock) -> None:
         self.counted: Counter[str] = Counter()
         self.worst: dict[str, float] = dict.fromkeys(("bite", "repair", "release"), 0.0)
         self._journal = journal

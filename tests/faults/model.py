@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from tests.faults.spares import Spares
 from tests.faults.terms import Address, Claim, Excuse, Page, Tolerance
-from tests.lab.net import HONEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,9 +32,6 @@ class Model:
         self._knowing = False  # whether the program can know what to put right
         self._naked = True  # it started without a state file: the LAPI's first word is all it has
         self._spoilt: float | None = None
-        self._foreign: list[float] | None = (
-            None  # snapshots since a start at which others' bans may have been there
-        )
         self._clock = clock
         self._owned = owned
         self._pending: list[tuple[float, Page]] = []  # run time at which it must have had its effect
@@ -131,7 +127,6 @@ class Model:
         run = self._clock.at(at)
         if any(excuse.until is None or excuse.until > run for excuse in self._excuses):
             self.wiped(at)  # what others did may not have been put right yet
-            self._foreign = []
         self._knowing = False
         self.spares.lost(at)
         whole = self._spoilt is None or self._for(self._spoilt, at) > 3 * self.tolerance.saved
@@ -155,7 +150,6 @@ class Model:
             self._excuses.append(Excuse(at))
             if not self._knowing:
                 self.wiped(at)
-                self._foreign = []
 
     def trouble_over(self, at: float) -> None:
         """They are done; from now on it must be put right."""
@@ -199,8 +193,6 @@ class Model:
         """Return why a packet may be dropped, if there is a reason."""
         if self._excused(begin, end):
             return "others have changed the rules"
-        if self._foreign is not None and str(source) in HONEST.values():
-            return "somebody else's ban was found at the start, and is doubted"
         edge, late = self.tolerance.edge, self.tolerance.late
         for claim in self._of(source):
             if any(claim.serial in page.carried for _, page in self._pending):
@@ -211,6 +203,37 @@ class Model:
             if claim.made <= end + edge and begin <= until + edge:
                 return claim
         return None
+
+    # How well it went, within what is tolerated: seconds.
+
+    def unbitten(self, source: Address, begin: float) -> float:
+        """Return for how long a packet's source should have been blocked already; 0 if it need not."""
+        if self._excused(begin, begin):
+            return 0.0
+        run, edge = self._clock.at(begin), self.tolerance.early
+        told = [c.told for c in self._of(source) if c.ended is None and begin < c.until - edge]
+        return max((run - since for since in told if since is not None), default=0.0)
+
+    def unrepaired_for(self, source: Address, begin: float) -> float:
+        """Return for how long others' change has let a packet through; 0 if it has nothing to do with that."""
+        run = self._clock.at(begin)
+        pending = any(
+            e.until is not None and not e.empty and e.since <= begin and run <= e.until for e in self._excuses
+        )
+        held = any(
+            c.held and c.ended is None and begin < c.until - self.tolerance.early for c in self._of(source)
+        )
+        return max(0.0, run - self._over) if pending and held else 0.0
+
+    def overstayed(self, source: Address, begin: float) -> float:
+        """Return for how long a blocked packet's source should have been free again."""
+        if self._excused(begin, begin):
+            return 0.0
+        claims = self._of(source)
+        if any(c.ended is not None and begin < c.until + 1 for c in claims):
+            return 0.0
+        ends = [c.until + c.lag for c in claims]
+        return max(0.0, begin - max(ends)) if ends else 0.0
 
     def _of(self, source: Address) -> list[Claim]:
         return [
@@ -267,10 +290,6 @@ class Model:
     def _forgotten(self, page: Page, at: float) -> None:
         """Let go of what was taken back without a word, once it has been lacking in three snapshots in a row."""
         few = len(self.claims) <= 20 and not page.others
-        if self._foreign is not None:
-            self._foreign.append(page.written)
-            if len(self._foreign) > 2 and at - self._foreign[0] > (1.2 if few else 17):
-                self._foreign = None
         for claim in self.claims.values():
             if claim.ended is None or claim.gone is not None or len(claim.lacked) < 3:
                 continue

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.lab.manager import Manager
     from tests.lab.net import Host
 
-_SPEED: dict[str, Any] = {"update_frequency": "0.1s", "resync_interval": "1s", "log_level": "info"}
+_SPEED: dict[str, Any] = {"update_frequency": "0.1s", "resync_interval": "2s", "log_level": "info"}
 _PATIENCE = 8.0  # seconds for it to end after SIGTERM
 
 

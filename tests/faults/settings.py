@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.faults.terms import Tolerance
 from tests.faults.vandal import Vandal
-from tests.faults.xtables_vandal import XtablesVandal, programs
 
 if TYPE_CHECKING:
     import random
@@ -65,34 +63,11 @@ _CHANGES: dict[str, Sequence[Any]] = {
         for priority in (-10, -5)
     ],
 }
-# ipset counts in seconds, and iptables tells nobody of changes: the program looks for itself.
-_XTABLES = Tolerance(bite=1.5, late=1.8, repair=2.5, restore=4.0)
-_XTABLES_CHANGES: dict[str, Sequence[Any]] = {
-    "deny_log": (True, False, False),
-    "deny_action": ("DROP", "REJECT"),
-    "update_frequency": ("0.05s", "0.1s"),
-    "iptables_chains": (["INPUT"], ["INPUT", "FORWARD"]),
-}
-
-
-def _xtables(variant: str) -> Setting:
-    return Setting(
-        f"iptables-{variant}",
-        partial(XtablesVandal, variant=variant),
-        _XTABLES_CHANGES,
-        tolerance=_XTABLES,
-        settings={"mode": "iptables", "iptables_chains": ["INPUT"]},
-        environment=partial(programs, variant=variant),
-    )
-
-
 SETTINGS = {
     each.name: each
     for each in (
         Setting("unowned", Vandal, _CHANGES),
         Setting("owned", Vandal, _CHANGES, owned=True),
         Setting("kept", Vandal, _CHANGES, keeps=True, settings={"on_stop": "keep"}),
-        _xtables("nft"),
-        _xtables("legacy"),
     )
 }

@@ -24,7 +24,7 @@ STEPS: dict[Step, float] = {
     lapi.rebuild: 0.3,
     lapi.lose_cursors: 0.7,
     lapi.lie_once: 3,
-    lapi.lie_twice: 0.8,
+    lapi.lie_twice: 1.2,
     lapi.break_once: 2,
     lapi.break_for_a_while: 1.5,
     lapi.hang: 1.5,

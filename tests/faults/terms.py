@@ -13,12 +13,12 @@ Address = IPv4Address | IPv6Address
 class Tolerance:
     """What may pass without being a fault, in seconds."""
 
-    bite: float = 0.5  # from the page that carried a change until it is in the kernel
+    bite: float = 0.6  # from the page that carried a change until it is in the kernel
     early: float = 0.15  # so long before its deadline a ban may end: LAPI and kernel round
     late: float = 0.6  # or so long after it
     repair: float = 0.3  # after somebody changed a table that isn't owned
     calm: float = 1.0  # more, where repairs come so fast that the program paces itself
-    reload: float = 0.35  # after SIGHUP a page may still go to the client that is being replaced
+    reload: float = 1.0  # after SIGHUP a page may still go to the client that is being replaced
     restore: float = 2.5  # from a start until what the state file told is in force
     saved: float = 35.0  # what has been in force for so long is in the state file
     edge: float = 0.05  # between a packet's sending and its meeting the rules

@@ -11,7 +11,6 @@ import nftables
 
 from tests.faults import nft_text
 from tests.faults.nft_text import Thing
-from tests.lab.net import HONEST
 
 if TYPE_CHECKING:
     import random
@@ -161,7 +160,7 @@ class Vandal:
 
     def _ban_somebody(self, found: Found) -> list[str]:
         s = self._one([s for s in found["set"] if not s.interval])
-        whom = HONEST[4] if s and s.family == "ip" else HONEST[6]
+        whom = "203.0.113.10" if s and s.family == "ip" else "2001:db8:b::10"
         return [f"add element {s.path} {{ {whom} }}"] if s else []
 
     def _rename_chain(self, found: Found) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.disk import Disk
 from tests.faults.journal import Journal
 from tests.faults.judge import Broken, Judge, Row
-from tests.faults.measured import MeasuredModel
+from tests.faults.model import Model
 from tests.faults.probe import ROW
 from tests.faults.program import Program
 from tests.faults.runclock import RunClock
@@ -42,7 +42,7 @@ class World:
         self.dice = random.Random(seed)
         self.journal = Journal()
         clock = RunClock(self.journal.began)
-        self.model = MeasuredModel(clock, setting.tolerance, owned=setting.owned)
+        self.model = Model(clock, setting.tolerance, owned=setting.owned)
         self.judge = Judge(self.journal, self.model, clock)
         with net.mail.inside():
             self.lapi = WatchedLapi(self.journal)
