@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_OPEN = re.compile(r"\t?(table|chain|set|counter) (?:(\w+) )?(\S+) \{(?:.* # handle \d+)?$")
+_OPEN = re.compile(r"\t?(table|chain|set|counter) (?:(\w+) )?(\S+) \{(?: #.*)?$")
 _RULE = re.compile(r"\t\t.* # handle (\d+)$")
 _ELEMENT = re.compile(r"([0-9a-f.:/-]+) (?:timeout|expires)")
 

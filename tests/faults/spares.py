@@ -32,6 +32,9 @@ class Spares:
         self._clock = clock
         self._unblocked: list[Unblocked] = []
         self._listed: frozenset[Network] = frozenset()
+        self._passing: frozenset[Network] = (
+            frozenset()
+        )  # was listed for a time that may have been too short to notice
         self._next: frozenset[Network] | None = (
             None  # what is listed in the file that has yet to be taken over
         )
@@ -51,6 +54,7 @@ class Spares:
     def relisted(self, listed: frozenset[Network], at: float) -> None:
         """The file lists others now, and SIGHUP was sent."""
         if self._next is not None:  # the one before may or may not have been taken over
+            self._passing |= self._listed | self._next
             self._listed &= self._next
         self._next = listed
         self._due = self._clock.at(at) + APPLIES
@@ -64,13 +68,17 @@ class Spares:
 
     def alive(self) -> None:
         """The program has read its file, after a start."""
-        if self._next is not None and self._due is None:
-            self._listed, self._next = self._next, None
+        if self._due is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._next is not None:
+            self._listed, self._next, self._passing = self._next, None, frozenset()
 
     def must_pass(self, source: Address, begin: float, end: float) -> str | None:
         """Return why a packet sent between these times must pass; None if it need not."""
-        if self._next is not None and self._due is not None and self._clock.at(begin) > self._due:
-            self._listed, self._next = self._next, None
+        if self._due is not None and self._clock.at(begin) > self._due:
+            self._settle()
         listed = self._listed if self._next is None else self._listed & self._next
         for network in listed:
             if _holds(network, source):
@@ -83,7 +91,7 @@ class Spares:
 
     def may_pass(self, source: Address, begin: float, end: float) -> bool:
         """Tell whether a packet of a banned source may pass."""
-        listed = self._listed | (self._next or frozenset())
+        listed = self._listed | self._passing | (self._next or frozenset())
         return any(_holds(network, source) for network in listed) or any(
             _holds(one.network, source) and one.asked <= end + _EDGE and begin < one.at_most + _EDGE
             for one in self._unblocked
