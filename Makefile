@@ -10,7 +10,7 @@ SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot te
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test faults booted test-kernels demo clean
+.PHONY: help venv linters check format readme test fuzz faults booted test-kernels demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test:  ## every test, as root in network namespaces
 faults:  ## faults at random against a packet probe; STEPS=10000 SEED=7 SETTING=owned
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m tests.faults.run --steps $(or $(STEPS),1000) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(SETTING),--setting $(SETTING))
+
+fuzz:  ## the tests that draw examples, with TIMES as many and none drawn before
+	$(SUDO) env FWBOUNCER_FUZZ=$(or $(TIMES),20) ./packaging/test tests/unit -m hypothesis
 
 booted:  ## the unit under a systemd that boots, in full length, on Debian 12 and 13
 	for suite in bookworm trixie; do \

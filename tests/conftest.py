@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from tests import effort
 from tests.fake_lapi import FakeLapi
 from tests.lab import crowdsec
 from tests.lab.bouncer import Bouncer
@@ -19,6 +20,9 @@ from tests.lab.packets import Greeter, Probe
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+effort.use()
 
 
 @pytest.fixture(scope="session")

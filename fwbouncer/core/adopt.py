@@ -45,7 +45,7 @@ def strangers(holding: Holding, desired: Desired, layout: Layout, below: int, no
 
 
 def keys_of(element: Element, family: Family) -> Iterator[AddressKey]:
-    """Yield the networks that make up an interval; any other element is a key itself."""
+    """Yield the hosts and networks that make up an interval; any other element is a key itself."""
     size = family.size
     if len(element) != 2 * size:
         yield element
@@ -54,5 +54,7 @@ def keys_of(element: Element, family: Family) -> Iterator[AddressKey]:
     while first <= last:
         free = (first & -first).bit_length() - 1 if first else size * 8
         free = min(free, (last - first + 1).bit_length() - 1)
-        yield first.to_bytes(size, "big") + bytes([size * 8 - free])
+        address = first.to_bytes(size, "big")
+        # A host in an interval is the same address as one that the LAPI names: it must have the same key.
+        yield address + bytes([size * 8 - free]) if free else address
         first += 1 << free

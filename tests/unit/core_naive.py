@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from fwbouncer.core.ledger import JITTER
 from fwbouncer.core.model import AddressKey, Label, Millis, Page, family_of
+from tests.effort import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HOUR: Millis = 3_600_000
 # Machines that test are slow at times: no example fails for its time alone.
-thorough = settings(max_examples=200, deadline=None)
+thorough = settings(max_examples=examples(200))
 # Corners of sixteen addresses each: at the very bottom, in the middle, at the very top.
 CORNERS = tuple(
     ip_address(text).packed

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fwbouncer.config.load import load
 from fwbouncer.config.schema import Config
 from fwbouncer.errors import ConfigError
+from tests.effort import examples
 
 BASE = "mode: nftables\napi_url: http://127.0.0.1:8080/\n"
 KEYED = BASE + "api_key: k\n"
@@ -347,7 +348,7 @@ LINES = st.builds(
 class TestFuzz:
     """Anything at all."""
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.one_of(
             st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))
@@ -361,7 +362,7 @@ class TestFuzz:
         """Whatever the file holds, the answer is a Config or a ConfigError with something to say."""
         self.check(tmp_path, content)
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(LINES, max_size=8), st.text(max_size=8))
     def test_nearly_right(self, tmp_path: Path, lines: list[str], variable: str) -> None:
         """The same holds for known keys with strange values, and strange variables."""

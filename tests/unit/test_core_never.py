@@ -18,6 +18,7 @@ from fwbouncer.core.names import Groups, set_group
 from fwbouncer.core.ranges import span
 from fwbouncer.errors import KernelBusy
 from fwbouncer.kernel.memory import Memory
+from tests.effort import examples
 from tests.unit.core_naive import (
     ADDRESSES,
     GROUPS,
@@ -129,7 +130,7 @@ class Kernel:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_nobody_who_is_spared_is_banned_and_everybody_else_is(name: str, data: st.DataObject) -> None:
     """Pages, lists, time and failures in any order: bans hold for all but the spared, for them never."""

@@ -14,6 +14,7 @@ from fwbouncer.core.delta import GRACE, TOLERANCE
 from fwbouncer.core.model import FOREVER, Family, Kind, Layout, Page, SetKey
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.kernel.memory import Memory
+from tests.effort import examples
 from tests.unit.core_naive import ADDRESSES, DURATIONS, GROUPS, Naive, pages
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Full(Machine):
         assert full or not self.cycle.book.delta.held_back
 
 
-_often = settings(max_examples=60, stateful_step_count=25, deadline=None)
+_often = settings(max_examples=examples(60), stateful_step_count=25)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

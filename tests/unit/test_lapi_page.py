@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fwbouncer.errors import LapiBadAnswer
@@ -38,7 +38,6 @@ pages = st.fixed_dictionaries(
 ).filter(lambda page: "new" in page or "deleted" in page)
 
 
-@settings(deadline=None)
 @given(pages, st.randoms(use_true_random=False), st.booleans(), st.sampled_from([None, 1]), st.data())
 def test_pieces_give_what_the_whole_gives(
     page: Any, random: Any, ascii_only: bool, indent: int | None, data: Any

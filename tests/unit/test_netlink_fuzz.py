@@ -18,13 +18,14 @@ from fwbouncer.kernel import elements, nft, standing, wire
 from fwbouncer.kernel.nft import Verb, request
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.watch import Watch
+from tests.effort import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HEADER = struct.Struct("=IHHII")
 _U16 = st.one_of(st.integers(0, 24), st.integers(0, 0xFFFF))
-thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

@@ -131,6 +131,17 @@ def test_without_a_file_the_kernel_stands_as_it_is() -> None:
     assert life.banned(A)
 
 
+def test_a_host_found_in_a_set_of_intervals() -> None:
+    """It is the host that the LAPI names: when the kernel's word for it is over, the LAPI's still bans it."""
+    life = Life(LAYOUTS["mixed"])
+    life.begin(page([_row(1, A, 4)]))
+    life.begin(page([]))
+    life.hear(_row(1, A, 4))
+    life.now += 20_000
+    life.hear(_row(1, A, 4))
+    assert life.banned(A) == NOW + 4 * HOUR
+
+
 def test_another_set_of_ours_is_emptied_only_by_the_lapi() -> None:
     """A group of bans that the file doesn't know at all stays until the snapshot."""
     life = Life()
