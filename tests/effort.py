@@ -1,4 +1,4 @@
-"""How hard the tests that draw examples look: the same few each time, or with FWBOUNCER_FUZZ=N N times as many, all new.
+"""How hard the tests that draw examples look: the same each time, or with FWBOUNCER_FUZZ=N N times as many, all new.
 
 What is drawn anew can find what nobody has seen yet, and that must not decide whether today's change is taken.
 """
