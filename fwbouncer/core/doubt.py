@@ -42,8 +42,18 @@ class Doubt:
         """Return which of the claims that a snapshot lacks are over; the others stay for now.
 
         `listed` is what the snapshot bans, and `banned` counts what was banned before it. A list that was refreshed
-        has all its addresses under new ids: that frees nobody, however many claims are missing.
+        has all its addresses under new ids: that frees nobody, however many claims are missing. Nor does a claim
+        that was found in the kernel (its id is below zero) and that the snapshot now tells by its real id.
         """
+        listed = set(listed)
+        found = {decision for decision, key in missing.items() if decision < 0 and key in listed}
+        return found | self._judge(
+            {d: key for d, key in missing.items() if d not in found}, listed, banned, now
+        )
+
+    def _judge(
+        self, missing: dict[int, AddressKey], listed: set[AddressKey], banned: int, now: Millis
+    ) -> set[int]:
         claims = set(missing)
         limit = _SHARP * banned
         if len(claims) <= limit or _freed(missing.values(), listed) <= limit:

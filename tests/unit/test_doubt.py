@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fwbouncer.core.book import Book
 from fwbouncer.core.doubt import covered_by
-from fwbouncer.core.model import Layout
+from fwbouncer.core.model import Family, Kind, Layout, SetKey
 from tests.unit.core_naive import HOUR, LABELS, page
 
 NOW = 10 * HOUR
@@ -51,6 +51,22 @@ def test_a_later_snapshot_confirms() -> None:
     assert _snapshot(book, range(0), 15_000) == 0
     assert book.look_again is None
     assert not book.doubted
+
+
+def test_what_was_found_in_the_kernel_and_is_told_by_its_id_is_not_in_doubt() -> None:
+    """A ban that the LAPI names and then ends is over, though the snapshot before was doubted for others."""
+    here, group = NOW + 10 * HOUR, LABELS[2].group
+    book = Book()
+    book.restore(page([]), NOW)
+    hosts = SetKey(group, Family.V4, Kind.HOSTS)
+    book.rebase({hosts: {_key(n): here for n in range(8)}}, Layout(flatten=True), NOW)
+    _snapshot(book, range(1, 3), 10)
+    assert book.doubted == 6
+    over = page([], startup=False)
+    over.ended.append(1)
+    book.take(over, NOW + 20)
+    assert not book.wanted.lookup(hosts)(_key(1))
+    assert book.wanted.lookup(hosts)(_key(2))
 
 
 def test_few_bans_end_soon() -> None:
