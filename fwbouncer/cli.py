@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwbouncer import __version__
+from fwbouncer.commands import COMMANDS, check, run
 from fwbouncer.errors import FwbouncerError
 from fwbouncer.exits import FAILED, FINE, WRONG, code_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_COMMANDS = {
-    "run": "Run the bouncer in the foreground.",
-    "check-config": "Check the configuration; touch nothing.",
-    "status": "Show what the running daemon does.",
-    "unblock": "Let an address or network pass for a while, whatever bans it.",
-    "teardown": "Remove everything of ours from the kernel.",
-    "demo": "Show a real ban, in namespaces of its own; needs root.",
-}
+    from collections.abc import Callable, Sequence
 
 
 def entry() -> None:
@@ -51,21 +43,31 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args([_one_dash(argument) for argument in arguments])
     if options.version:
         print(f"fwbouncer {__version__}")  # noqa: T201 - what was asked for
         return FINE
-    chosen = "show" if options.show else "test" if options.test else options.command
-    if chosen is None and options.config is None:
+    chosen = _chosen(options)
+    if chosen is None:
         parser.print_help(sys.stderr)
         return WRONG
-    from fwbouncer import commands  # noqa: PLC0415 - --help and --version need nothing of it
-
-    return commands.COMMANDS[chosen or "run"](options)
+    return chosen(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int] | None:
+    """Return what is to be done. The incumbent's flags go ahead of a command; a file alone is to be run."""
+    if options.show:
+        return check.show
+    if options.test:
+        return check.test
+    if options.command is None:
+        return None if options.config is None else run.COMMAND.run
+    return next(each.run for each in COMMANDS if each.name == options.command)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the whole command line; help, manual pages and completion are made of it."""
     parser = argparse.ArgumentParser(
         prog="fwbouncer",
         description="Keeps CrowdSec's bans in the kernel's packet filter. With -c alone it runs, like `run`.",
@@ -80,29 +82,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(config=None, verbose=False, control_socket=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, text in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    for each in COMMANDS:
+        command = commands.add_parser(
+            each.name,
+            help=each.summary,
+            description=each.summary,
+            epilog=each.more or None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         _common(command)
-        if name in ("status", "unblock"):
-            command.add_argument("--json", action="store_true", help="as one JSON object")
-        if name == "unblock":
-            _unblock(command)
-        if name in ("status", "teardown", "unblock"):
-            socket = "the daemon's control socket"
-            _optional(command, "--control-socket", metavar="PATH", type=Path, help=socket)
-        if name == "demo":
-            command.add_argument("arguments", nargs=argparse.REMAINDER, help="what the demo itself takes")
+        each.arguments(command)
+        if each.json:
+            command.add_argument("--json", action="store_true", help=each.json)
+        if each.asks:
+            _optional(
+                command, "--control-socket", metavar="PATH", type=Path, help="the daemon's control socket"
+            )
     return parser
-
-
-def _unblock(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("address", nargs="?", metavar="ADDRESS", help="an address or a network")
-    which.add_argument("--list", action="store_true", help="list who is unblocked, and for how long still")
-    which.add_argument("--cancel", metavar="ADDRESS", help="let bans reach an address again")
-    parser.add_argument(
-        "--for", dest="span", default="1h", metavar="TIME", help="30m, 1h (unless given), 7d; at most 30d"
-    )
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

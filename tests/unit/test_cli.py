@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwbouncer import __version__, cli, commands
+from fwbouncer import __version__, cli
+from fwbouncer.commands import demo, places
 from fwbouncer.control.server import Control
 from fwbouncer.errors import KernelError, LapiRefused
+from fwbouncer.host import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +62,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module.run = lambda config, reload: setattr(module, "seen", (config, reload)) or 0  # type: ignore[attr-defined]
     module.teardown = lambda config: setattr(module, "removed", config) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fwbouncer.daemon", module)
-    monkeypatch.setattr(commands.logs, "setup", lambda *_: None)
+    monkeypatch.setattr(logs, "setup", lambda *_: None)
     return module
 
 
@@ -110,8 +112,10 @@ class TestUsage:
         assert "fwbouncer" in capsys.readouterr().err
 
     def test_light(self) -> None:
-        """The commands start without asyncio, httpx, rich and pyroute2."""
-        heavy = "{'asyncio', 'httpx', 'rich', 'pyroute2', 'logging.handlers'} & set(sys.modules)"
+        """The commands start without asyncio, httpx, rich, pyroute2, and all else that takes long to import."""
+        heavy = (
+            "{'asyncio', 'dataclasses', 'httpx', 'logging', 'pyroute2', 'rich', 'yaml'} & set(sys.modules)"
+        )
         line = f"import sys, fwbouncer.cli, fwbouncer.commands; print(sorted({heavy}))"
         done = subprocess.run(
             [sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, check=True
@@ -340,8 +344,8 @@ class TestAsking:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """Where the usual socket is, status needs no configuration at all."""
-        monkeypatch.setattr(commands, "_SOCKET", control(status=lambda _: {"version": "9"}))
-        monkeypatch.setattr(commands, "_path", lambda _: Path("/nowhere/c.yaml"))
+        monkeypatch.setattr(places, "SOCKET", control(status=lambda _: {"version": "9"}))
+        monkeypatch.setattr(places, "CONFIG", Path("/nowhere/c.yaml"))
         assert cli.main(["status"]) == 0
         assert "fwbouncer 9" in capsys.readouterr().out
 
@@ -394,8 +398,8 @@ class TestDemo:
         script.write_text('#!/bin/sh\necho "$@"\nexit 5\n')
         script.chmod(0o755)
         line = (
-            "import sys, pathlib; from fwbouncer import cli, commands; "
-            f"commands._DEMOS = (pathlib.Path({str(tmp_path / 'gone')!r}), pathlib.Path({str(script)!r})); "
+            "import sys, pathlib; from fwbouncer import cli; from fwbouncer.commands import demo; "
+            f"demo.DEMOS = (pathlib.Path({str(tmp_path / 'gone')!r}), pathlib.Path({str(script)!r})); "
             "sys.exit(cli.main(['demo', 'a', '--b']))"
         )
         done = subprocess.run(
@@ -407,6 +411,6 @@ class TestDemo:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         """Where there is no demo, that is said."""
-        monkeypatch.setattr(commands, "_DEMOS", (tmp_path / "a", tmp_path / "b"))
+        monkeypatch.setattr(demo, "DEMOS", (tmp_path / "a", tmp_path / "b"))
         assert cli.main(["demo"]) == 1
         assert "the demo is not installed" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwbouncer.control.client import NotRunning, ask
+from fwbouncer.control.page import render
 from fwbouncer.control.server import Control
 from fwbouncer.control.status import (
     DecisionStatus,
@@ -25,9 +26,8 @@ from fwbouncer.control.status import (
     NeverBlockStatus,
     Status,
     Traffic,
-    render,
-    span,
 )
+from fwbouncer.control.words import span
 from fwbouncer.errors import ControlError, KernelError
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwbouncer.commands.unblock import seconds
 from fwbouncer.config.load import draft
 from fwbouncer.config.never_block import MOST_ENTRIES, SHORTEST, entry, gathered, listed, spared
 from fwbouncer.config.schema import NeverBlock
 from fwbouncer.core.addresses import read
 from fwbouncer.core.model import family_of, is_range
 from fwbouncer.errors import ConfigError
-from fwbouncer.unblock import seconds
 from tests.unit.core_naive import thorough
 
 BASE = "mode: nftables\napi_url: http://127.0.0.1:8080/\napi_key: k\n"

@@ -1,40 +1,45 @@
 """The command `unblock`: lets an address pass for a while, lists who is let pass, ends it early."""
-# ruff: noqa: T201 - a command prints
+# ruff: noqa: PLC0415, T201 - imports stand where they are needed, for speed; and commands print
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
-from fwbouncer.config.never_block import spared
-from fwbouncer.control.status import span
-from fwbouncer.core.addresses import shown
-from fwbouncer.core.duration import nanoseconds
+from fwbouncer.commands.command import Command
+from fwbouncer.commands.places import socket_of
+from fwbouncer.control.words import span
 from fwbouncer.errors import ConfigError
 from fwbouncer.exits import FINE, clean
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-
-    Ask = Callable[..., dict[str, Any]]
 
 LONGEST = 30 * 86400  # seconds; whoever needs longer writes it into never_block
 
 
-def run(options: argparse.Namespace, ask: Ask) -> int:
-    """Ask the daemon, and print what it says."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("address", nargs="?", metavar="ADDRESS", help="an address or a network")
+    which.add_argument("--list", action="store_true", help="list who is unblocked, and for how long still")
+    which.add_argument("--cancel", metavar="ADDRESS", help="let bans reach an address again")
+    parser.add_argument(
+        "--for", dest="span", default="1h", metavar="TIME", help="30m, 1h (unless given), 7d; at most 30d"
+    )
+
+
+def _unblock(options: argparse.Namespace) -> int:
     if options.list:
-        answer = ask()
+        answer = _ask(options)
         lines = [f"{address}  {span(left)} left" for address, left in answer.get("unblocked", {}).items()]
     elif options.cancel is not None:
-        answer = ask(cancel=_address(options.cancel))
+        answer = _ask(options, cancel=_address(options.cancel))
         lines = [f"{answer.get('cancelled')} is no longer unblocked"]
     else:
-        answer = ask(address=_address(options.address), seconds=seconds(options.span))
+        answer = _ask(options, address=_address(options.address), seconds=seconds(options.span))
         lines = _told(answer)
     if options.json:
+        import json
+
         del answer["protocol"]
         print(json.dumps(answer, indent=2))
     else:
@@ -42,8 +47,18 @@ def run(options: argparse.Namespace, ask: Ask) -> int:
     return FINE
 
 
+def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
+    from fwbouncer.control.client import ask
+
+    return ask(socket_of(options), "unblock", timeout=30, **request)
+
+
 def seconds(text: str) -> float:
     """Read a time like 90s, 1h30m or 7d; raises ConfigError for none, or one that is too long."""
+    import re
+
+    from fwbouncer.core.duration import nanoseconds
+
     days = re.fullmatch(r"([0-9]{1,3})d", text, re.ASCII)
     length = int(days[1]) * 86400 * 10**9 if days else nanoseconds(text)
     if length is None or not 0 < length <= LONGEST * 10**9:
@@ -52,6 +67,9 @@ def seconds(text: str) -> float:
 
 
 def _address(text: str) -> str:
+    from fwbouncer.config.never_block import spared
+    from fwbouncer.core.addresses import shown
+
     try:
         return shown(spared(text))
     except ValueError as error:
@@ -65,3 +83,13 @@ def _told(answer: dict[str, Any]) -> list[str]:
     if not answer.get("survives_restart"):
         lines.append("it could not be written down, so it ends with this daemon")
     return lines
+
+
+COMMAND = Command(
+    "unblock",
+    "Let an address or network pass for a while, whatever bans it.",
+    _unblock,
+    arguments=_arguments,
+    asks=True,
+    json="as one JSON object",
+)

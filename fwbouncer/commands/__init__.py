@@ -1,0 +1,23 @@
+"""The commands of the command line, a file each; real objects are put together here, and nowhere else.
+
+To add one: write its module with a COMMAND in it, and name it here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwbouncer.commands import check, demo, run, status, teardown, unblock
+
+if TYPE_CHECKING:
+    from fwbouncer.commands.command import Command
+
+# In the order in which help lists them.
+COMMANDS: tuple[Command, ...] = (
+    run.COMMAND,
+    check.COMMAND,
+    status.COMMAND,
+    unblock.COMMAND,
+    teardown.COMMAND,
+    demo.COMMAND,
+)
