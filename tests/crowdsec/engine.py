@@ -151,6 +151,10 @@ class Engine:
         """Make a bouncer's key known."""
         self._crowdsec("cscli", "bouncers", "add", "story", "-k", key)
 
+    def ban(self, value: str) -> None:
+        """Ban an address by hand."""
+        self._crowdsec("cscli", "decisions", "add", "--ip", value)
+
     @contextlib.contextmanager
     def service(self, log: Path) -> Iterator[None]:
         """Run as a service that follows this log for James's."""

@@ -15,6 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.lab.net import Host
@@ -109,7 +110,9 @@ def configuration() -> dict[str, str]:
 class James:
     """One James, started and stopped by its own process."""
 
-    def __init__(self, host: Host, folder: Path, jars: str, logback: Path) -> None:
+    def __init__(
+        self, host: Host, folder: Path, jars: str, logback: Path, files: Mapping[str, str] | None = None
+    ) -> None:
         self.host = host
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,7 +120,7 @@ class James:
         self._logback = logback
         conf = folder / "conf"
         conf.mkdir(parents=True)
-        for name, text in configuration().items():
+        for name, text in (configuration() | dict(files or {})).items():
             (conf / name).write_text(text)
         key = ("-genkeypair", "-alias", "james", "-keyalg", "RSA", "-storetype", "PKCS12", "-dname", "CN=lab")
         store = ("-keystore", str(conf / "keystore"), "-storepass", "secret")
@@ -127,7 +130,7 @@ class James:
         """Start James and make its users."""
         command = (
             "java",
-            "-Xmx700m",
+            "-Xmx512m",
             f"-Dworking.directory={self.folder}",
             f"-Dlogback.configurationFile={self._logback}",
             f"-Djames.log.dir={self.folder}",
@@ -148,6 +151,19 @@ class James:
             time.sleep(0.2)
         for user in USERS:
             assert self._put(f"/users/{user}@{DOMAIN}", {"password": PASSWORD})
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process, "not started"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End James at once; what it kept in memory is gone anyway."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def stop(self) -> None:
         """Stop James, and wait until it is gone."""

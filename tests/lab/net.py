@@ -125,6 +125,13 @@ def _connect(mail: Host, peer: Host, peers: dict[int, str], gateways: dict[int, 
     peer.ip("-6", "route", "add", "default", "via", gateways[6])
 
 
+def _remove_host(name: str) -> None:
+    for pid in Host(name).pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    run("ip", "netns", "delete", name, check=False)
+
+
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """Build the three hosts; take them down whatever happens."""
@@ -142,7 +149,16 @@ def network() -> Iterator[Network]:
         yield Network(mail, attacker, honest)
     finally:
         for name in names:
-            for pid in Host(name).pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 9)
-            run("ip", "netns", "delete", name, check=False)
+            _remove_host(name)
+
+
+@contextlib.contextmanager
+def one_more(net: Network, role: str, addresses: dict[int, str], gateways: dict[int, str]) -> Iterator[Host]:
+    """Connect one more host to the mail host; its role is told by four letters."""
+    name = f"{net.mail.name.removesuffix('mail')}{role}"
+    try:
+        host = _add_host(name)
+        _connect(net.mail, host, addresses, gateways)
+        yield host
+    finally:
+        _remove_host(name)

@@ -187,18 +187,23 @@ class Greeter:
                 client.sendall(b"250 OK\r\n")
 
 
-def dial(host: Host, source: str, target: str = "", port: int = 25, timeout: float = 1.0) -> str:
-    """Connect to the mail host or elsewhere; return the greeting, or "timeout", "refused", "unreachable"."""
+def client(host: Host, source: str) -> socket.socket:
+    """Return a TCP socket with any address for its own, still unconnected."""
     number = family_of(source)
     with host.inside():
-        client = socket.socket(_FAMILIES[number], socket.SOCK_STREAM)
-    with client:
-        client.settimeout(timeout)
-        client.setsockopt(*_FREEBIND[number], 1)
-        client.bind((source, 0))
+        made = socket.socket(_FAMILIES[number], socket.SOCK_STREAM)
+    made.setsockopt(*_FREEBIND[number], 1)
+    made.bind((source, 0))
+    return made
+
+
+def dial(host: Host, source: str, target: str = "", port: int = 25, timeout: float = 1.0) -> str:
+    """Connect to the mail host or elsewhere; return the greeting, or "timeout", "refused", "unreachable"."""
+    with client(host, source) as peer:
+        peer.settimeout(timeout)
         try:
-            client.connect((target or MAIL[number], port))
-            return client.recv(100).decode().strip()
+            peer.connect((target or MAIL[family_of(source)], port))
+            return peer.recv(100).decode().strip()
         except TimeoutError:
             return "timeout"
         except ConnectionRefusedError:
