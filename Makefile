@@ -6,6 +6,7 @@ PYTHON := $(VENV)/bin/python
 # The two commands need root; who is root already may have no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init .ci/run
+SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/tests/enforce packaging/debian/tests/unit
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
@@ -59,6 +60,10 @@ test-kernels:  ## the backends on the kernels of Debian 12 and 13, in emulated m
 
 demo:  ## a real ban, from cscli to the dropped packet
 	$(SUDO) ./packaging/demo
+
+.PHONY: deb
+deb:  ## the Debian package, into dist
+	@packaging/lib/make-deb.sh
 
 clean:  ## remove what was made here
 	rm -rf --one-file-system $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

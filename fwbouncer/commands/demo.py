@@ -10,7 +10,7 @@ from pathlib import Path
 from fwbouncer.commands.command import Command
 from fwbouncer.errors import FwbouncerError
 
-DEMOS = (Path(__file__).parents[2] / "packaging" / "demo", Path("/usr/share/fwbouncer/demo"))
+DEMOS = (Path(__file__).parents[2] / "packaging" / "demo", Path("/usr/share/fwbouncer/packaging/demo"))
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -87,7 +87,7 @@ def _key_from_file(settings: Settings) -> str | None:
     try:
         text = _start_of(path).decode("ascii").strip()
     except OSError as error:
-        settings.error("api_key_file", f"can't be read: {error.strerror}; check the path and who may read it")
+        settings.error("api_key_file", _unreadable(path, error))
         return None
     except UnicodeDecodeError:
         settings.error("api_key_file", "the file holds no key, but something binary; put the key alone in it")
@@ -102,6 +102,12 @@ def _key_from_file(settings: Settings) -> str | None:
         settings.error("api_key_file", str(error))
         return None
     return key
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {path}; put the key there that `cscli bouncers add fwbouncer` prints"
+    return f"can't be read: {error.strerror}; check the path and who may read it"
 
 
 def _start_of(path: Path) -> bytes:

@@ -147,9 +147,13 @@ class TestIncumbent:
         assert Log(file=log, max_size_mb=100, max_files=4) == made.log
         assert made.warnings == ()
 
-    def test_shipped_file_loads_unchanged(self) -> None:
-        """The configuration in packaging loads and changes no default."""
-        shipped = Path(__file__).parents[2] / "packaging" / "fwbouncer.yaml"
+    def test_shipped_file_loads_unchanged(self, tmp_path: Path) -> None:
+        """The configuration in packaging loads, once there is a key where it says, and changes no default."""
+        shipped, key = tmp_path / "fwbouncer.yaml", tmp_path / "api.key"
+        text = (Path(__file__).parents[2] / "packaging" / "fwbouncer.yaml").read_text()
+        shipped.write_text(text.replace("/etc/fwbouncer/api.key", str(key)))
+        key.write_text("0123")
+        key.chmod(0o600)
         made = draft(shipped, {})
         assert made.problems == ()
         assert made.config is not None

@@ -263,7 +263,7 @@ class TestSecrets:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (None, "can't be read: No such file or directory"),
+            (None, "key; put the key there that `cscli bouncers add fwbouncer` prints"),
             (b"", "the file is empty"),
             (b" \n", "the file is empty"),
             (b"\xff\x00", "something binary"),
