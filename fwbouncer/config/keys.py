@@ -13,7 +13,10 @@ from fwbouncer.config.kinds import (
     API_KEY,
     CHAINS,
     DURATION,
+    FIXED_PORTS,
     FLAG,
+    FOLDER,
+    GLOBS,
     HOOKS,
     IPSET_TYPE,
     LEVEL,
@@ -21,8 +24,12 @@ from fwbouncer.config.kinds import (
     NAME,
     NEVER_BLOCK,
     PATH,
+    POLICIES,
+    POLICY_NAME,
     PORT,
+    PORTS,
     PRIORITY,
+    PROXIES,
     REPLIES,
     SIZE,
     SOCKET,
@@ -85,9 +92,17 @@ KEYS: tuple[Key, ...] = (
         "TARPIT or LOG."),
     Key("deny_log", FLAG, "false", "Let the kernel log what it drops, at a limited rate."),
     Key("deny_log_prefix", LOG_PREFIX, "crowdsec drop: ", "How those log lines begin."),
+    Key("protect.ports", PORTS, "all", "Which ports bans close, TCP and UDP: all (and whatever has no ports), james "
+        "for those in James's configuration, or numbers, ranges and services like smtp or imaps."),
+    Key("protect.reset_ports", FIXED_PORTS, "", "Where a banned peer's TCP is answered with a reset whatever "
+        "deny_action says, so that real mail servers give up at once; 25, say."),
+    Key("protect.james_conf", FOLDER, "", "James's configuration folder, for `ports: james`; /etc/james, "
+        "/etc/james/conf, /opt/james/conf or /root/conf when absent."),
+    Key("protect.proxies", PROXIES, "", "The proxies in front of this host, which are never blocked."),
     Key("protect.replies", REPLIES, "pass", "What happens to replies to this host's own connections."),
     Key("never_block", NEVER_BLOCK, "", "Who is never blocked: addresses, networks, host names, file:/path "
         "for a list of them, ssh-peers for who is logged in; own-addresses, gateways and lapi always are."),
+    Key("policies", POLICIES, "", "Other ports and verdicts for some decisions; the first that matches counts."),
     # addresses and names
     Key("disable_ipv4", FLAG, "false", "Leave IPv4 alone."),
     Key("disable_ipv6", FLAG, "false", "Leave IPv6 alone."),
@@ -144,6 +159,17 @@ KEYS: tuple[Key, ...] = (
     Key("pf.batch_size", SIZE, "", "Ignored.", useless="pf is not on Linux"),
 )  # fmt: skip
 
+# The keys of one policy.
+POLICY_KEYS: tuple[Key, ...] = (
+    Key("name", POLICY_NAME, "", "What it is called, in the names of its sets, too."),
+    Key("scenario", GLOBS, "", "Scenarios, with * and ?; the names of lists for decisions from lists."),
+    Key("origin", GLOBS, "", "Origins: crowdsec, cscli, CAPI, lists."),
+    Key("type", GLOBS, "", "Types of decisions, also some that supported_decisions_types doesn't name."),
+    Key("ports", PORTS, "", "What is closed; as in protect.ports, which counts when absent."),
+    Key("verdict", TEXT, "", "drop, reject, or pass for no ban at all; deny_action when absent."),
+    Key("reset_ports", FIXED_PORTS, "", "As protect.reset_ports, which counts when absent."),
+)
+
 BY_NAME = {key.name: key for key in KEYS}
 # The blocks that hold keys: "nftables", "nftables.ipv4", ...
 BLOCKS = frozenset(name[:i] for name in BY_NAME for i, char in enumerate(name) if char == ".")
@@ -151,4 +177,7 @@ BLOCKS = frozenset(name[:i] for name in BY_NAME for i, char in enumerate(name) i
 
 def rows() -> list[Row]:
     """List the keys as documentation shows them, those that do nothing left out."""
-    return [Row(key.name, key.kind.name, key.default.rstrip(), key.text) for key in KEYS if not key.useless]
+    plain = [Row(key.name, key.kind.name, key.default.rstrip(), key.text) for key in KEYS if not key.useless]
+    at = next(number for number, row in enumerate(plain) if row.key == "policies") + 1
+    inner = [Row(f"policies[].{key.name}", key.kind.name, key.default, key.text) for key in POLICY_KEYS]
+    return plain[:at] + inner + plain[at:]

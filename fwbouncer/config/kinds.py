@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fwbouncer.config.never_block import entry
+from fwbouncer.config.never_block import entry, spared
+from fwbouncer.config.ports import fixed, wish
 from fwbouncer.config.schema import Hook, Replies
 from fwbouncer.core.duration import nanoseconds
+from fwbouncer.core.policy import NAME as POLICY
 
 _TRUE = {"true", "yes", "on", "y"}
 _FALSE = {"false", "no", "off", "n"}
@@ -34,6 +36,7 @@ class Kind:
     name: str
     parse: Callable[[str], Any]
     many: bool = False  # a list; `parse` reads one item
+    blocks: bool = False  # a list of blocks, each with keys of its own
 
 
 def show(text: str) -> str:
@@ -162,6 +165,26 @@ def _url(text: str) -> str:
     return text if text.endswith("/") else text + "/"
 
 
+def _policy(text: str) -> str:
+    if not POLICY.fullmatch(text):
+        raise ValueError(
+            f"{show(text)} can't name a policy; use up to 16 of a-z 0-9 - _, begin and end with a letter or a digit, "
+            "and neither 'default' nor an end like -ranges"
+        )
+    return text
+
+
+def _glob(text: str) -> str:
+    return printable(text).lower()
+
+
+def _folder(text: str) -> Path:
+    path = _path(text)
+    if not path.is_absolute():
+        raise ValueError(f"{show(text)} is not absolute; write the whole path of James's folder")
+    return path
+
+
 def _log_prefix(text: str) -> str:
     if len(printable(text).encode()) > 127:
         raise ValueError("is longer than 127 bytes, the kernel's limit; shorten it")
@@ -188,6 +211,13 @@ LOG_PREFIX = Kind("text", _log_prefix)
 LEVEL = choice(LEVELS)
 NEVER_BLOCK = Kind("list", entry, many=True)
 REPLIES = choice({reply.value: reply for reply in Replies})
+PORTS = Kind("list of ports", wish, many=True)
+FIXED_PORTS = Kind("list of ports", fixed, many=True)
+FOLDER = Kind("path", _folder)
+PROXIES = Kind("list of addresses", spared, many=True)
+POLICIES = Kind("list of policies", printable, many=True, blocks=True)
+POLICY_NAME = Kind("name", _policy)
+GLOBS = Kind("list", _glob, many=True)
 IPSET_TYPE = choice(
     {"nethash": "hash:net", "hash:net": "hash:net", "iphash": "hash:ip", "hash:ip": "hash:ip"}
 )

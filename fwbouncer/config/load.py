@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from fwbouncer.config import access
 from fwbouncer.config.kinds import show
 from fwbouncer.config.never_block import gathered, listed
+from fwbouncer.config.place import SET_ONLY, given, hooks_of, replies_of, table_of
+from fwbouncer.config.policies import james_folder
+from fwbouncer.config.policies import policies as closing
 from fwbouncer.config.schema import (
-    Action,
     Config,
     Deny,
     Hook,
@@ -22,21 +24,18 @@ from fwbouncer.config.schema import (
     Log,
     Mode,
     NeverBlock,
-    Nft,
     Prometheus,
-    Replies,
 )
 from fwbouncer.config.settings import Settings
 from fwbouncer.config.source import Notes, gather
 from fwbouncer.core.model import Family
+from fwbouncer.core.policy import Action
 from fwbouncer.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOG_FILE = "crowdsec-firewall-bouncer.log"
-SET_ONLY = "set-only"
-_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before can't know replies
 _LOG = Log()
 _MODES = (*(mode.value for mode in Mode), SET_ONLY)
 
@@ -83,11 +82,15 @@ def draft(path: Path, environ: Mapping[str, str]) -> Draft:
 
 def _config(settings: Settings, mode: Mode) -> Config:
     families = _families(settings, mode)
-    nft = {family: _nft(settings, family) for family in families}
-    hooks = _hooks(settings)
+    nft = {family: table_of(settings, family) for family in families}
+    hooks = hooks_of(settings)
     deny = _deny(settings, mode, hooks)
     in_nft = mode in (Mode.NFTABLES, Mode.DRY_RUN)
-    replies = _replies(settings, hooks, nft) if in_nft else settings["protect.replies"]
+    sets_only = mode is Mode.IPSET or (
+        mode is Mode.NFTABLES and any(place.set_only for place in nft.values())
+    )
+    policies = closing(settings, mode, sets_only=sets_only)
+    replies = replies_of(settings, hooks, nft, policies) if in_nft else settings["protect.replies"]
     return Config(
         path=settings.path,
         mode=mode,
@@ -96,12 +99,15 @@ def _config(settings: Settings, mode: Mode) -> Config:
         nft=nft,
         hooks=hooks,
         deny=deny,
-        decision_types=frozenset(word.lower() for word in settings["supported_decisions_types"]),
+        policies=policies,
+        given_place=given(settings, mode),
+        james_conf=james_folder(settings, policies),
         replies=replies,
         iptables=_iptables(settings),
         blacklists=_blacklists(settings, mode),
         log=_log(settings),
         never_block=_never_block(settings),
+        proxies=settings["protect.proxies"],
         prometheus=_prometheus(settings),
         control_socket=settings["control_socket"],
         state_file=_state_file(settings),
@@ -145,32 +151,6 @@ def _families(settings: Settings, mode: Mode) -> tuple[Family, ...]:
     return tuple(families)
 
 
-def _nft(settings: Settings, family: Family) -> Nft:
-    block = f"nftables.ipv{family.value}."
-    return Nft(
-        family=family,
-        table=settings[block + "table"],
-        chain=settings[block + "chain"],
-        blacklists=settings[f"blacklists_ipv{family.value}"],
-        priority=settings[block + "priority"],
-        set_only=settings[block + "set-only"] or settings["mode"] == SET_ONLY,
-    )
-
-
-def _hooks(settings: Settings) -> tuple[Hook, ...]:
-    hooks: tuple[Hook, ...] = settings["nftables_hooks"]
-    for hook in dict.fromkeys(hooks):
-        name = hook.name.lower()
-        if hooks.count(hook) > 1:
-            settings.error("nftables_hooks", f"{name} stands in the list twice; remove one")
-        if hook in (Hook.OUTPUT, Hook.POSTROUTING):
-            own = "sees only this host's own addresses as source"
-            if hook is Hook.POSTROUTING:
-                own = "comes after everything else, and sees only what leaves this host"
-            settings.warn("nftables_hooks", f"{name} {own}; banned peers are met at input and forward")
-    return hooks
-
-
 def _action(settings: Settings) -> Action | None:
     return Action.__members__.get(settings["deny_action"].upper())
 
@@ -188,26 +168,6 @@ def _deny(settings: Settings, mode: Mode, hooks: tuple[Hook, ...]) -> Deny:
     if mode is Mode.IPTABLES and settings["deny_log"] and len(prefix.encode()) > 29:
         settings.error("deny_log_prefix", "is longer than 29 bytes, the limit of iptables; shorten it")
     return Deny(action or Action.DROP, settings["deny_log"], prefix)
-
-
-def _replies(settings: Settings, hooks: tuple[Hook, ...], nft: dict[Family, Nft]) -> Replies:
-    """Tell what happens to replies; chains that stand before connection tracking can't know them."""
-    replies: Replies = settings["protect.replies"]
-    blind = [hook.name.lower() for hook in hooks if hook in (Hook.PREROUTING, Hook.OUTPUT)]
-    early = [family for family, place in nft.items() if place.priority <= _CONNTRACK and not place.set_only]
-    if replies is Replies.DROP or not blind or not early:
-        return replies
-    key = f"nftables.ipv{early[0].value}.priority"
-    reason = f"{' and '.join(blind)} at priority {nft[early[0]].priority} come before connection tracking"
-    if settings.given("protect.replies"):
-        settings.error("protect.replies", f"replies can't pass: {reason}; use a priority above {_CONNTRACK}")
-        return replies
-    settings.warn(
-        key,
-        f"banned peers' replies to this host's own connections will be dropped: {reason}; "
-        f"use a priority above {_CONNTRACK}, or say `protect: {{replies: drop}}` if that is meant",
-    )
-    return Replies.DROP
 
 
 def _iptables(settings: Settings) -> Iptables:

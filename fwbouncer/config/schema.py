@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from fwbouncer.core.model import AddressKey, Family
+from fwbouncer.core.policy import EVERYTHING, Action, Policies
 
 
 class Mode(Enum):
@@ -16,15 +17,6 @@ class Mode(Enum):
     IPTABLES = "iptables"
     IPSET = "ipset"
     DRY_RUN = "dry-run"
-
-
-class Action(Enum):
-    """What happens to a banned peer's packet."""
-
-    DROP = "DROP"
-    REJECT = "REJECT"
-    TARPIT = "TARPIT"  # iptables only
-    LOG = "LOG"  # iptables only
 
 
 class Hook(Enum):
@@ -140,7 +132,9 @@ class Config:
     nft: dict[Family, Nft]  # of the enabled families
     hooks: tuple[Hook, ...] = (Hook.INPUT, Hook.FORWARD)
     deny: Deny = Deny()
-    decision_types: frozenset[str] = frozenset({"ban"})  # lower case
+    policies: Policies = EVERYTHING  # what is closed to whom
+    given_place: bool = False  # the administrator said himself where the rules stand
+    james_conf: Path | None = None  # where James's configuration is; None: its ports are not asked for
     replies: Replies = Replies.PASS
     iptables: Iptables = Iptables()
     blacklists: dict[Family, str] = field(
@@ -148,6 +142,7 @@ class Config:
     )
     log: Log = Log()
     never_block: NeverBlock = NeverBlock()
+    proxies: tuple[AddressKey, ...] = ()  # in front of this host; never blocked either
     prometheus: Prometheus = Prometheus()
     control_socket: Path = Path("/run/fwbouncer/control.sock")
     keep_on_stop: bool = False  # whether the bans outlive a stop of the daemon

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.config.keys import BY_NAME, KEYS, Key
 from fwbouncer.config.kinds import show
-from fwbouncer.config.source import Entry, Notes, Place, Text
+from fwbouncer.config.source import Block, Entry, Notes, Place, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ def expand(text: Text, environ: Mapping[str, str]) -> Text:
     return replace(text, text=expanded)
 
 
-def texts_of(entry: Entry, environ: Mapping[str, str]) -> tuple[Text, ...]:
+def texts_of(entry: Entry, environ: Mapping[str, str], *, many: bool | None = None) -> tuple[Text, ...]:
     """Return what was written for a key, variables put in; empty when nothing was."""
     if isinstance(entry.value, tuple):
         return tuple(expand(item, environ) for item in entry.value)
     text = expand(entry.value, environ)
-    if not BY_NAME[entry.name].kind.many:
+    if not (BY_NAME[entry.name].kind.many if many is None else many):
         return (text,) if text.text else ()
     return tuple(replace(text, text=word) for word in _words(text.text))
 
@@ -65,7 +65,16 @@ class Settings:
 
     def given(self, name: str) -> bool:
         """Tell whether the file says something for this key; an empty text says nothing."""
-        return bool(self._texts.get(name))
+        return bool(self._texts.get(name)) or bool(self.blocks(name))
+
+    def blocks(self, name: str) -> tuple[Block, ...]:
+        """Return what was written for a key that takes a list of blocks."""
+        entry = self._entries.get(name)
+        return entry.blocks if entry else ()
+
+    def texts(self, entry: Entry, *, many: bool) -> tuple[Text, ...]:
+        """Return what was written for a key in a block, variables put in."""
+        return texts_of(entry, self._environ, many=many)
 
     def emptied(self, name: str) -> bool:
         """Tell whether the file names this key and says nothing for it."""

@@ -6,12 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from fwbouncer.config.keys import BLOCKS, KEYS, Key
+from fwbouncer.config.keys import BLOCKS, KEYS, POLICY_KEYS, Key
 from fwbouncer.config.settings import texts_of
 from fwbouncer.config.source import Notes, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fwbouncer.config.source import Entry, Text
@@ -31,6 +31,9 @@ def merged(path: Path, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]
             lines += _headings(key.name, shown)
             indent = "  " * key.name.count(".")
             name = key.name.rpartition(".")[2]
+            if key.kind.blocks:
+                lines += [f"{indent}{name}:  # {entry.place}", *_blocks(entry, environ)]
+                continue
             lines.append(f"{indent}{name}: {_value(key, entry, environ)}  # {entry.place}")
     return "".join(line + "\n" for line in lines), notes.problems()
 
@@ -49,8 +52,17 @@ def _headings(name: str, shown: set[str]) -> list[str]:
     return lines
 
 
+def _blocks(entry: Entry, environ: Mapping[str, str]) -> Iterator[str]:
+    for block in entry.blocks:
+        dash = "- "
+        for key in POLICY_KEYS:
+            if (inner := block.entries.get(key.name)) is not None:
+                yield f"  {dash}{key.name}: {_value(key, inner, environ)}  # {inner.place}"
+                dash = "  "
+
+
 def _value(key: Key, entry: Entry, environ: Mapping[str, str]) -> str:
-    texts = texts_of(entry, environ)
+    texts = texts_of(entry, environ, many=key.kind.many)
     if key.secret:
         return f"(hidden, {sum(len(text.text) for text in texts)} characters)"
     if key.kind.many:

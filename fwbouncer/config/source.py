@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from fwbouncer.config.keys import BLOCKS, BY_NAME
+from fwbouncer.config.keys import BLOCKS, BY_NAME, POLICY_KEYS
 from fwbouncer.config.kinds import show
 from fwbouncer.errors import ConfigError
 
@@ -50,11 +50,20 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key and what was written for it: one text or a list of them."""
+    """A key and what was written for it: one text or a list of them, or a list of blocks."""
 
     name: str
     place: Place
     value: Text | tuple[Text, ...]
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One item of a list of blocks, with what stands in it."""
+
+    place: Place
+    entries: dict[str, Entry]
 
 
 # What one file says: a key's entry, or None where a key or a whole block was set to null.
@@ -215,10 +224,42 @@ def _walk(path: Path, node: yaml.MappingNode, prefix: str, entries: Entries, not
 
 
 def _leaf(name: str, place: Place, value: yaml.Node, entries: Entries, notes: Notes) -> None:
-    wanted = "a list" if BY_NAME[name].kind.many else "one value"
+    if BY_NAME[name].kind.blocks:
+        entries[name] = Entry(name, place, (), tuple(_blocks(name, place, value, notes)))
+    else:
+        _plain(name, place, value, entries, notes, many=BY_NAME[name].kind.many)
+
+
+def _blocks(name: str, place: Place, value: yaml.Node, notes: Notes) -> Iterator[Block]:
+    """Read a list of blocks; what their keys may be is one table, as they are policies."""
+    known = {key.name: key for key in POLICY_KEYS}
+    items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    if isinstance(value, yaml.MappingNode):
+        notes.error(place, name, "is a list; begin each of its blocks with a dash")
+        return
+    for item in items:
+        here = Place(place.file, item.start_mark.line + 1)
+        if not isinstance(item, yaml.MappingNode):
+            notes.error(here, name, "takes a list of blocks; write `- name: …` and the other keys below it")
+            continue
+        entries: Entries = {}
+        for key, at, inner in _pairs(place.file, item, notes):
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                notes.error(at, f"{name}: {show(key)[1:-1]}", f"unknown key; {hint}")
+            elif not (isinstance(inner, yaml.ScalarNode) and inner.tag == _NULL):
+                _plain(key, at, inner, entries, notes, many=known[key].kind.many)
+        yield Block(here, {key: entry for key, entry in entries.items() if entry is not None})
+
+
+def _plain(  # noqa: PLR0913 - one node with all that is known of it
+    name: str, place: Place, value: yaml.Node, entries: Entries, notes: Notes, *, many: bool
+) -> None:
+    wanted = "a list" if many else "one value"
     if isinstance(value, yaml.ScalarNode):
         entries[name] = Entry(name, place, _text(value, place))
-    elif isinstance(value, yaml.SequenceNode) and BY_NAME[name].kind.many:
+    elif isinstance(value, yaml.SequenceNode) and many:
         if all(isinstance(item, yaml.ScalarNode) for item in value.value):
             entries[name] = Entry(name, place, tuple(_text(item, place) for item in value.value))
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.delta import TOLERANCE
 from fwbouncer.core.guard import refusal
 from fwbouncer.core.model import Label, Page
+from fwbouncer.core.names import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def strangers(holding: Holding, desired: Desired, layout: Layout, below: int, no
     decision = below
     for target, elements in holding.items():
         until = desired.lookup(target)
-        label = Label(target.group, "found in the kernel", "ban", target.group)
+        label = Label(parts(target.group)[0], "found in the kernel", "ban", target.group)
         for element, held in elements.items():
             wanted = until(element)
             known = wanted > now if target in layout.timeless else held <= wanted + TOLERANCE

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from fwbouncer.core.model import AddressKey
+    from fwbouncer.core.sorting import Sorting
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,23 @@ class Book:
         """Let go of all other families' claims; the LAPI tells them anew when one is handled again."""
         self.ledger.drop(self.ledger.beyond(families))
 
+    def sort_anew(self, sorting: Sorting) -> int:
+        """Put every claim where the policies of now want it; returns how many moved or ended.
+
+        Both sides of a move are one change, so nobody is let in between.
+        """
+        memory: dict[tuple[Label, bool], Label | None] = {}
+
+        def again(label: Label, decision: int) -> Label | None:
+            alone = decision < 0  # found in the kernel: nobody knows its scenario
+            if (label, alone) not in memory:
+                memory[label, alone] = self._folded_label(sorting, label, alone=alone)
+            return memory[label, alone]
+
+        moved = self.ledger.regroup(again)
+        self.delta.note(self.wanted.settle())
+        return moved
+
     def expire(self, now: Millis) -> None:
         """Let go of what has run out."""
         self.ledger.expire(now)
@@ -160,6 +178,13 @@ class Book:
         missing = {decision: ledger.key(decision) for decision in ledger.missing(page, now)}
         ledger.drop(self._doubt.judge(missing, page.keys, banned, now))
         return len(self._doubt)
+
+    @staticmethod
+    def _folded_label(sorting: Sorting, label: Label, *, alone: bool) -> Label | None:
+        if alone:
+            return label if label.group == ONE_GROUP else sorting.stranded(label)
+        after = sorting.again(label)
+        return after and (label if label.group == ONE_GROUP else after)
 
     def _fold(self, page: Page) -> None:
         """Give every decision of a folded family the one group that there is."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.model import AddressKey, Family, Label, Millis, Page, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 # The LAPI rounds durations to whole seconds, so each snapshot tells the same deadline a little differently.
 JITTER: Millis = 1500
@@ -91,6 +91,27 @@ class Ledger:
             if row is not None:
                 self._remove(row)
                 self.changes += 1
+
+    def regroup(self, again: Callable[[Label, int], Label | None]) -> int:
+        """Sort every claim anew, given its label and its id; one without a label ends. Returns how many moved."""
+        moved = 0
+        for decision, row in list(self._row.items()):
+            label = self._labels[row]
+            if label is None:
+                continue
+            after = again(label, decision)
+            if after is None:
+                self._remove(row)
+            elif after.group != label.group:
+                key = self._keys[row]
+                self._note(label.group, key)
+                self._note(after.group, key)
+                self._labels[row] = after
+            else:
+                continue
+            moved += 1
+        self.changes += moved
+        return moved
 
     def beyond(self, families: Collection[Family]) -> list[int]:
         """Return the ids of all claims of other families than these."""

@@ -14,6 +14,7 @@ USUAL = frozenset(
     {"CAPI", "crowdsec", "cscli", "cscli-import", "console", "lists", "remediation_sync", UNKNOWN, OTHER}
 )
 LONGEST = 100
+_SLASH = "/"
 _SAFE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 
@@ -52,6 +53,20 @@ def set_group(origin: str, scenario: str) -> str:
     return f"{readable or 'odd'}-{digest}"
 
 
+def with_policy(group: str, policy: str) -> str:
+    """Name the group for an origin's decisions under a policy; the default policy, "", is told by no name.
+
+    No origin can meet such a name: a slash is in none of theirs.
+    """
+    return f"{group}{_SLASH}{policy}" if policy else group
+
+
+def parts(group: str) -> tuple[str, str]:
+    """Return the origin's part of a group's name, and the policy's; "" for the default."""
+    origin, _, policy = group.partition(_SLASH)
+    return origin, policy
+
+
 class Groups:
     """Hands out set names, a bounded number of them, so that no LAPI can fill the kernel with sets."""
 
@@ -59,12 +74,13 @@ class Groups:
         self._limit = limit
         self._given: set[str] = set()
 
-    def __call__(self, origin: str, scenario: str) -> str:
-        """Name the group of a decision; `other` once there are too many."""
+    def __call__(self, origin: str, scenario: str, policy: str = "") -> str:
+        """Name the group of a decision under a policy; `other` once there are too many."""
         name = set_group(origin, scenario)
-        if name in USUAL or name in self._given:
-            return name
+        group = with_policy(name, policy)
+        if name in USUAL or group in self._given:
+            return group
         if len(self._given) >= self._limit:
-            return OTHER
-        self._given.add(name)
-        return name
+            return with_policy(OTHER, policy)
+        self._given.add(group)
+        return group

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fwbouncer.core.model import Family, Millis
-    from fwbouncer.core.names import Groups
+    from fwbouncer.core.sorting import Sorting
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.kernel.backend import Backend
 
@@ -105,13 +105,12 @@ def book(config: Config) -> Book:
     return Book(folded=_folded(config))
 
 
-def client(config: Config, groups: Groups) -> Client:
+def client(config: Config, sorting: Sorting) -> Client:
     """Make the client that asks the LAPI."""
     return Client(
         config.lapi,
         families=config.families,
-        decision_types=config.decision_types,
-        group_of=groups,
+        label_of=sorting.label,
         clock=clock,
     )
 

@@ -136,6 +136,7 @@ class Guardian:
             **self._around,
             "lapi": [*keys, *(key for name in hosts for key in addresses.get(name, ()))],
             "listed": ours.networks,
+            "proxies": self._config.proxies,
             **{f"file:{path}": there.networks for path, there in self._lists.contents.items()},
             **{name: addresses.get(name, ()) for name in self._listed_names()},
             "ssh-peers": self._ssh.peers if ours.ssh_peers else (),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
     from fwbouncer.core.model import Millis
-    from fwbouncer.core.names import Groups
+    from fwbouncer.core.sorting import Sorting
     from fwbouncer.host.state_format import Moment
 
 _log = logging.getLogger("fwbouncer.state")
@@ -41,12 +41,12 @@ class Saver:
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
 
-    async def restore(self, config: Config, groups: Groups) -> None:
+    async def restore(self, config: Config, sorting: Sorting) -> None:
         """Take in what was banned last. The book is as it was where there is no file that can be used."""
         if self._path is None:
             return
         lengths = frozenset(size for family in config.families for size in (family.size, family.size + 1))
-        label_of = _labels(config, groups)
+        label_of = _labels(sorting)
         page = await asyncio.to_thread(state.load, self._path, self._moment, lengths, label_of)
         if page is None:
             return
@@ -119,10 +119,9 @@ class Saver:
             self.warning = None
 
 
-def _labels(config: Config, groups: Groups) -> state.LabelOf:
+def _labels(sorting: Sorting) -> state.LabelOf:
     def label_of(origin: str, scenario: str, kind: str) -> Label | None:
-        if kind not in config.decision_types:
-            return None
-        return Label(origin, scenario, kind, groups(origin, scenario))
+        found = sorting.label(origin, scenario, kind)
+        return found if isinstance(found, Label) else None
 
     return label_of

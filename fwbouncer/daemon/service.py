@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.config.schema import Config
 from fwbouncer.control.server import Control, Handler
-from fwbouncer.core.names import Groups
+from fwbouncer.core.ports import NO_PORTS
+from fwbouncer.core.sorting import Sorting
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.poller import Poller
@@ -42,7 +43,7 @@ class Daemon:
         self._config = config
         self._reload = reload
         self._manager = manager
-        self._groups = Groups()
+        self._sorting = Sorting(config.policies)
         self._since = assembly.clock()
         self._stop: asyncio.Future[int] | None = None
         self._polling: asyncio.Task[None] | None = None
@@ -80,7 +81,7 @@ class Daemon:
         await self._guardian.begin()
         await self._keeper.begin()
         self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
-        await self._saver.restore(self._config, self._groups)
+        await self._saver.restore(self._config, self._sorting)
         self._keeper.wake()
         self._vigil = Vigil(self._on_awake)
         self._new_poller()
@@ -155,7 +156,7 @@ class Daemon:
             asyncio.get_running_loop().call_later(_TIDY, memory.trim)
 
     def _new_poller(self) -> None:
-        self._client = assembly.client(self._config, self._groups)
+        self._client = assembly.client(self._config, self._sorting)
         self._poller = self._poller_of(self._config)
 
     def _poller_of(self, config: Config) -> Poller:
@@ -184,7 +185,7 @@ class Daemon:
     async def _change_to(self, config: Config) -> None:
         before = self._config
         client = assembly.client(
-            config, self._groups
+            config, self._sorting
         )  # may refuse certificates: then nothing has changed yet
         backend = assembly.backend(config, self._where)
         await self._end([self._polling])
@@ -195,6 +196,7 @@ class Daemon:
         self._saver.move(assembly.state_file(config))
         self._poller.last_answer = old_poller.last_answer
         self._keeper.book.keep_to(config.families)
+        self._sort_anew(before, config)
         self._guardian.change_to(config)
         (await self._keeper.replace(backend)).close()
         try:
@@ -205,6 +207,12 @@ class Daemon:
         finally:
             self._keeper.distrust()  # where the step failed, the keeper goes on trying
             self._start_polling()
+
+    def _sort_anew(self, before: Config, config: Config) -> None:
+        """Move known bans to where changed policies want them; the next snapshot brings the others."""
+        self._sorting.policies = config.policies
+        if config.policies.with_james(NO_PORTS) != before.policies.with_james(NO_PORTS):
+            self._keeper.book.sort_anew(self._sorting)
 
     async def _get_ready(self) -> None:
         """Say READY when what is known is in the kernel: the last state, or the first page.

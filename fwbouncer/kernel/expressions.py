@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fwbouncer.core.model import Family
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.nft import OBJECT_COUNTER
@@ -9,13 +11,18 @@ from fwbouncer.kernel.nft import OBJECT_COUNTER
 _REGISTER = 1  # 16 bytes wide, enough for an IPv6 address
 _SOURCE = {Family.V4: (12, 4), Family.V6: (8, 16)}  # offset and length of the source address in the header
 _TCP, _ICMPV6 = 6, 58
-_EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
-_CT_DIRECTION = 1
-_REPLY = b"\x01"
+_EQUAL, _UNEQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
+_CT_STATE, _CT_DIRECTION, _CT_PROTO_DST = 0, 1, 12
+_ORIGINAL, _REPLY = b"\x00", b"\x01"
+_INVALID_OR_UNTRACKED = (
+    0x41  # NF_CT_STATE_INVALID_BIT, which stands for no tracking at all, too, and _UNTRACKED_BIT
+)
+_TRANSPORT = 2
 _META_L4PROTO = 16
 
 DROP = 0
 RETURN = -5
+JUMP = -3
 GOTO = -4
 
 
@@ -29,8 +36,48 @@ def _compare(operation: int, value: bytes) -> bytes:
 
 
 def _protocol(number: int) -> bytes:
-    load = _expression("meta", wire.u32(1, _REGISTER), wire.u32(2, _META_L4PROTO))
-    return load + _compare(_EQUAL, bytes([number]))
+    return protocol() + _compare(_EQUAL, bytes([number]))
+
+
+def protocol() -> bytes:
+    """Load the transport protocol, found behind IPv6's extension headers, too."""
+    return _expression("meta", wire.u32(1, _REGISTER), wire.u32(2, _META_L4PROTO))
+
+
+def destination_port() -> bytes:
+    """Load the port that the packet says it goes to. A fragment but the first says none, and matches nothing."""
+    where = (wire.u32(2, _TRANSPORT), wire.u32(3, 2), wire.u32(4, 2))
+    return _expression("payload", wire.u32(1, _REGISTER), *where)
+
+
+def original_port() -> bytes:
+    """Load the port that the connection was opened to, before any translation."""
+    return _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_PROTO_DST), wire.attribute(3, _ORIGINAL))
+
+
+def is_from_opener() -> bytes:
+    """Match packets of who opened the connection."""
+    return _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_DIRECTION)) + _compare(_EQUAL, _ORIGINAL)
+
+
+def is_untracked() -> bytes:
+    """Match packets that belong to no connection that is tracked."""
+    mask = _INVALID_OR_UNTRACKED.to_bytes(4, sys.byteorder)
+    masked = _expression(
+        "bitwise",
+        wire.u32(1, _REGISTER),
+        wire.u32(2, _REGISTER),
+        wire.u32(3, 4),
+        wire.nested(4, wire.attribute(1, mask)),
+        wire.nested(5, wire.attribute(1, bytes(4))),
+    )
+    load = _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_STATE))
+    return load + masked + _compare(_UNEQUAL, bytes(4))
+
+
+def looked_up(set_name: str, number: int) -> bytes:
+    """Match what was loaded if it is in a set that the same transaction makes."""
+    return _expression("lookup", wire.text(1, set_name), wire.u32(2, _REGISTER), wire.u32(4, number))
 
 
 def source_in(family: Family, set_name: str) -> bytes:
@@ -54,9 +101,8 @@ def is_reply() -> bytes:
 
 def is_neighbour_discovery() -> bytes:
     """Match neighbour solicitations and advertisements, which do for IPv6 what ARP does for IPv4."""
-    transport_header = 2
     load = _expression(
-        "payload", wire.u32(1, _REGISTER), wire.u32(2, transport_header), wire.u32(3, 0), wire.u32(4, 1)
+        "payload", wire.u32(1, _REGISTER), wire.u32(2, _TRANSPORT), wire.u32(3, 0), wire.u32(4, 1)
     )
     return _protocol(_ICMPV6) + load + _compare(_AT_LEAST, b"\x87") + _compare(_AT_MOST, b"\x88")
 

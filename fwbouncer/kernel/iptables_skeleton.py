@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.config.schema import Action, Config, Deny, Replies
+from fwbouncer.config.schema import Config, Deny, Replies
 from fwbouncer.core.model import NEVER_BLOCK, Family
+from fwbouncer.core.policy import Action
 from fwbouncer.kernel.iptables import (
     CHAIN,
     DENY_CHAIN,

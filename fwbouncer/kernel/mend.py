@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.kernel import nft, wire
+from fwbouncer.kernel import nft, port_match, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
 from fwbouncer.kernel.ruleset import never_set
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
@@ -195,6 +195,8 @@ def _chain(place: Nft, chain: Chain) -> Message:
 
 def _rules(place: Nft, chain: Chain) -> Iterator[Message]:
     for rule in chain.rules:
+        for made in rule.sets:
+            yield from port_match.create(place, made)
         yield request(
             Verb.NEW_RULE,
             place.family,

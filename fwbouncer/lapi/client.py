@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Lapi
     from fwbouncer.core.model import Family, Millis, Page
+    from fwbouncer.lapi.decode import LabelOf
     from fwbouncer.lapi.endpoint import Endpoint
 
     Transports = Callable[[Endpoint, Lapi], httpx.AsyncBaseTransport]
@@ -77,8 +78,7 @@ class Client:
         config: Lapi,
         *,
         families: Iterable[Family],
-        decision_types: frozenset[str],
-        group_of: Callable[[str, str], str],
+        label_of: LabelOf,
         clock: Callable[[], Millis],
         transports: Transports = open_transport,
         limits: Limits | None = None,
@@ -88,7 +88,7 @@ class Client:
         self._transports = transports
         self._limits = limits or Limits()
         self._patience = self._limits.snapshot
-        self._decoder = Decoder(families=families, decision_types=decision_types, group_of=group_of)
+        self._decoder = Decoder(families=families, label_of=label_of)
         self._headers = auth_headers(config)
         endpoints = [endpoint(url) for url in config.urls]
         self._failover = Failover(endpoints)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from fwbouncer.core.model import AddressKey, Millis
 
+    # Makes the label of an origin, a scenario and a type, or says in words why such decisions are not enforced.
+    LabelOf = Callable[[str, str, str], Label | str]
+
 MAX_BANS = 3_000_000  # in one page; each costs about 100 bytes
 MAX_EXAMPLES = 10
 MAX_LABELS = 20_000
@@ -57,11 +60,9 @@ class Decoder:
         self,
         *,
         families: Iterable[Family],
-        decision_types: frozenset[str],
-        group_of: Callable[[str, str], str],
+        label_of: LabelOf,
     ) -> None:
-        self._types = decision_types
-        self._group_of = group_of
+        self._label_of = label_of
         self._labels: dict[tuple[str, str, str], Label] = {}
         # (scope, type, origin, scenario) as written -> its label, or the name under which it is ignored
         self.sorts: dict[tuple[str, str, str, str], Label | str] = {}
@@ -92,25 +93,24 @@ class Decoder:
             found = f"scope {escaped(scope, 40)}"
         elif kind.lower().startswith("simulation:"):
             found = "simulated"
-        elif kind.lower() not in self._types:
-            found = f"type {escaped(kind, 40)}"
         else:
-            found = self._label(kind.lower(), _clean(origin), _clean(scenario))
+            found = self._label(kind, _clean(origin), _clean(scenario))
         # Longer names are not worth remembering: thousands of them would fill the memory.
         length = len(scope) + len(kind) + len(origin) + len(scenario)
         if len(self.sorts) < MAX_LABELS and length < 4 * _MAX_NAME:
             self.sorts[scope, kind, origin, scenario] = found
         return found
 
-    def _label(self, kind: str, origin: str, scenario: str) -> Label:
-        label = self._labels.get((kind, origin, scenario))
-        if label is None and len(self._labels) >= MAX_LABELS:  # the ban counts more than its name
-            origin, scenario = _TOO_MANY, ""
-            label = self._labels.get((kind, origin, scenario))
-        if label is None:
-            label = Label(origin, scenario, kind, self._group_of(origin, scenario))
-            self._labels[kind, origin, scenario] = label
-        return label
+    def _label(self, kind: str, origin: str, scenario: str) -> Label | str:
+        label = self._labels.get((kind.lower(), origin, scenario))
+        if label is not None:
+            return label
+        found = self._label_of(origin, scenario, kind)
+        if isinstance(found, str):
+            return found
+        if len(self._labels) >= MAX_LABELS:  # the ban counts more than its name
+            found = Label(_TOO_MANY, found.group, found.type, found.group)
+        return self._labels.setdefault((found.type, found.origin, found.scenario), found)
 
 
 class PageBuilder:

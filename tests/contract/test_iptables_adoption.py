@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fwbouncer.config.schema import Action, Deny, Iptables
+from fwbouncer.config.schema import Deny, Iptables
 from fwbouncer.core.model import Family, Kind, SetChange, SetKey
+from fwbouncer.core.policy import Action
 from tests.lab.shell import run
 from tests.lab.xtables import CONFIG, VARIANTS, Bench, bans, bench, key
 

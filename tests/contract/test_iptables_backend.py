@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fwbouncer.config.schema import Action, Deny
+from fwbouncer.config.schema import Deny
 from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetKey
+from fwbouncer.core.policy import Action
 from fwbouncer.errors import ConfigError
 from fwbouncer.kernel.backend import Counted
 from fwbouncer.kernel.ipset_store import temporary_name

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fwbouncer.config.schema import Action, Deny, Replies
+from fwbouncer.config.schema import Deny, Replies
+from fwbouncer.core.policy import Action
 from tests.lab.net import ATTACKER, HONEST, MAIL
 from tests.lab.packets import Greeter, dial, icmp_answer
 from tests.lab.xtables import VARIANTS, Bench, bans, bench

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fwbouncer.config import schema
 from fwbouncer.core.model import Family
-from fwbouncer.core.names import Groups
+from fwbouncer.core.policy import Policies
+from fwbouncer.core.sorting import Sorting
 from fwbouncer.lapi.client import Client, Limits
 from fwbouncer.lapi.decode import Decoder
 
@@ -24,7 +25,7 @@ HASTY = Limits(connect=1.0, delta=0.5, body=1.5)  # with deltas; snapshots heal,
 
 def decoder(*families: Family) -> Decoder:
     """Return a decoder with the usual rules."""
-    return Decoder(families=families or tuple(Family), decision_types=frozenset({"ban"}), group_of=Groups())
+    return Decoder(families=families or tuple(Family), label_of=Sorting(Policies()).label)
 
 
 def decode(body: bytes | str, now: int = 0) -> Page:
@@ -45,8 +46,7 @@ async def client(*urls: str, limits: Limits | None = None, **settings: Any) -> A
     made = Client(
         config,
         families=tuple(Family),
-        decision_types=frozenset({"ban"}),
-        group_of=Groups(),
+        label_of=Sorting(Policies()).label,
         clock=clock,
         limits=limits,
     )
