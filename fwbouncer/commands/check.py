@@ -15,6 +15,8 @@ from fwbouncer.exits import FINE, clean
 if TYPE_CHECKING:
     import argparse
 
+    from fwbouncer.config.schema import Config
+
 
 def _check(options: argparse.Namespace) -> int:
     from fwbouncer.config.load import draft
@@ -22,10 +24,25 @@ def _check(options: argparse.Namespace) -> int:
     found = draft(config_of(options), os.environ)
     for warning in found.warnings:
         print(f"warning: {clean(warning)}", file=sys.stderr)
-    if found.problems:
+    if found.problems or found.config is None:
         raise ConfigError(*found.problems)
+    _tell_ports(found.config)
     print("config is valid")
     return FINE
+
+
+def _tell_ports(config: Config) -> None:
+    """Say what bans would close, where that isn't simply everything."""
+    from fwbouncer.core.ports import words
+    from fwbouncer.host.james import glance
+
+    policies, warnings = glance(config)
+    for warning in warnings:
+        print(f"warning: {clean(warning)}", file=sys.stderr)
+    if policies.named or policies.default.ports is not None:
+        for policy in policies:
+            closes = "lets pass" if policy.passes else f"closes {words(policy.ports)}"
+            print(f"policy {policy.name or 'default'}: {closes}")
 
 
 def test(options: argparse.Namespace) -> int:

@@ -61,6 +61,11 @@ def check(options: argparse.Namespace) -> int:
     logs.setup(_level(options, Log()), os.environ)
     if found is None or not _judged(found):
         return WRONG
+    if found.config is not None and found.config.james_conf is not None:
+        from fwbouncer.host.james import glance  # noqa: PLC0415 - few need it
+
+        for warning in glance(found.config)[1]:
+            _log.warning("%s", warning)
     _log.info("config is valid")
     return FINE
 

@@ -20,7 +20,7 @@ def render(status: Mapping[str, Any], *, color: bool) -> str:
     """Write the page. It takes what an older or newer daemon sent, too: what is missing is left out."""
     lines = [
         line
-        for part in (_daemon, _lapi, _bans, _never_block, _kernel, _packets, _complaints)
+        for part in (_daemon, _lapi, _bans, _protect, _never_block, _kernel, _packets, _complaints)
         for line in part(status)
     ]
     if color:
@@ -68,6 +68,17 @@ def _bans(status: Mapping[str, Any]) -> list[Line]:
     return lines + [
         Line("", f"{count(n)} from {clean(who)}") for who, n in _ranked(_block(bans, "by_origin"))
     ]
+
+
+def _protect(status: Mapping[str, Any]) -> list[Line]:
+    protect = _block(status, "protect")
+    if not protect:
+        return []
+    policies = _block(protect, "policies")
+    if len(policies) < 2:
+        return [Line("ports", f"{clean(protect.get('ports', '?'))} closed to the banned")]
+    told = (f"{clean(ports)} closed by {clean(name)}" for name, ports in policies.items())
+    return [Line("" if number else "ports", text) for number, text in enumerate(told)]
 
 
 def _never_block(status: Mapping[str, Any]) -> list[Line]:

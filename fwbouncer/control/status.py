@@ -59,6 +59,17 @@ class NeverBlockStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectStatus:
+    """What bans close. Ports are written as people write them: "all", "none" or "25, 6000-6010"."""
+
+    ports: str = "all"  # by any policy
+    policies: dict[str, str] = field(default_factory=dict)  # in the order in which they are tried
+    replies: str = "pass"
+    james_conf: str | None = None  # the folder that James's ports are read from
+    proxied: str = ""  # the ports that James takes from a proxy alone; bans must be enforced there
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole answer to the command status."""
 
@@ -70,6 +81,7 @@ class Status:
     lapi: LapiStatus
     decisions: DecisionStatus = DecisionStatus()
     kernel: KernelStatus = KernelStatus()
+    protect: ProtectStatus = ProtectStatus()
     rejects: dict[str, int] = field(default_factory=dict)  # reason -> decisions refused for it
     ignored: dict[str, int] = field(default_factory=dict)  # reason -> decisions that are not for us
     dropped: dict[str, Traffic] = field(default_factory=dict)  # by origin

@@ -106,6 +106,11 @@ class Policies:
         known = [ports for ports in several if ports is not None]
         return Ports.together(known) if len(known) == len(several) else None
 
+    def sorts_like(self, other: Policies) -> bool:
+        """Tell whether every decision goes by a policy of the same name under both."""
+        rules = [[(one.name, one.match, one.passes) for one in policies.named] for policies in (self, other)]
+        return rules[0] == rules[1] and self.types == other.types
+
     @property
     def asks_james(self) -> bool:
         """Tell whether any policy wants the ports of James's configuration."""

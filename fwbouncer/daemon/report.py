@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwbouncer import __version__
-from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, Status, Traffic
+from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, ProtectStatus, Status, Traffic
 from fwbouncer.core.model import NEVER_BLOCK, Family, Millis
+from fwbouncer.core.ports import words
 from fwbouncer.kernel.ruleset import PROCESSED
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.poller import Poller
     from fwbouncer.daemon.saver import Saver
+    from fwbouncer.daemon.scope import Scope
     from fwbouncer.kernel.backend import Counted
 
 
@@ -30,6 +32,7 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
     counted: Iterable[Counted],
     saver: Saver,
     guardian: Guardian,
+    scope: Scope,
     *,
     owned: bool,
     now: Millis,
@@ -52,12 +55,25 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
             repairs=keeper.repairs,
             last_write_ms=keeper.last_write_ms,
         ),
+        protect=_protect(config, scope),
         rejects=dict(keeper.book.rejects),
         ignored=dict(keeper.book.ignored),
         dropped=dropped,
         processed=processed,
         never_block=replace(guardian.status(), passed=spared),
-        warnings=(*config.warnings, *_warnings(keeper.book, saver), *guardian.warnings),
+        warnings=(*config.warnings, *_warnings(keeper.book, saver), *guardian.warnings, *scope.warnings),
+    )
+
+
+def _protect(config: Config, scope: Scope) -> ProtectStatus:
+    closing = [policy for policy in config.policies if not policy.passes]
+    reading = scope.reading
+    return ProtectStatus(
+        ports=words(config.policies.protected()),
+        policies={policy.name or "default": words(policy.ports) for policy in closing},
+        replies=config.replies.value,
+        james_conf=str(reading.folder) if reading else None,
+        proxied=str(reading.proxied_ports) if reading else "",
     )
 
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.config.schema import Config
 from fwbouncer.control.server import Control, Handler
-from fwbouncer.core.ports import NO_PORTS
-from fwbouncer.core.sorting import Sorting
 from fwbouncer.daemon import assembly, report
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.poller import Poller
 from fwbouncer.daemon.saver import Saver
+from fwbouncer.daemon.scope import Scope
 from fwbouncer.daemon.vigil import Vigil
 from fwbouncer.errors import ConfigError, FwbouncerError
 from fwbouncer.host import logs, memory
@@ -40,10 +39,10 @@ class Daemon:
     """One running fwbouncer."""
 
     def __init__(self, config: Config, reload: Reload, manager: Manager) -> None:
-        self._config = config
+        self._scope = Scope(config)
+        self._config = self._scope.resolve(config)
         self._reload = reload
         self._manager = manager
-        self._sorting = Sorting(config.policies)
         self._since = assembly.clock()
         self._stop: asyncio.Future[int] | None = None
         self._polling: asyncio.Task[None] | None = None
@@ -81,7 +80,7 @@ class Daemon:
         await self._guardian.begin()
         await self._keeper.begin()
         self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
-        await self._saver.restore(self._config, self._sorting)
+        await self._saver.restore(self._config, self._scope.sorting)
         self._keeper.wake()
         self._vigil = Vigil(self._on_awake)
         self._new_poller()
@@ -114,6 +113,7 @@ class Daemon:
             self._saver.run(),
             self._vigil.run(),
             self._guardian.run(),
+            self._follow_james(),
         ]
 
     def _guard(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -156,7 +156,7 @@ class Daemon:
             asyncio.get_running_loop().call_later(_TIDY, memory.trim)
 
     def _new_poller(self) -> None:
-        self._client = assembly.client(self._config, self._sorting)
+        self._client = assembly.client(self._config, self._scope.sorting)
         self._poller = self._poller_of(self._config)
 
     def _poller_of(self, config: Config) -> Poller:
@@ -174,7 +174,7 @@ class Daemon:
                 config = self._reload()
                 if config.mode is not self._config.mode:
                     raise ConfigError(f"mode {config.mode.value} needs a restart")
-                await self._change_to(config)
+                await self._change_to(self._scope.resolve(config))
             logs.setup(config.log, os.environ)
             _log.info("configuration read again", extra=logs.fields("reload"))
         except FwbouncerError as error:
@@ -184,9 +184,7 @@ class Daemon:
 
     async def _change_to(self, config: Config) -> None:
         before = self._config
-        client = assembly.client(
-            config, self._sorting
-        )  # may refuse certificates: then nothing has changed yet
+        client = assembly.client(config, self._scope.sorting)  # may refuse: nothing has changed yet
         backend = assembly.backend(config, self._where)
         await self._end([self._polling])
         await self._client.aclose()
@@ -196,7 +194,7 @@ class Daemon:
         self._saver.move(assembly.state_file(config))
         self._poller.last_answer = old_poller.last_answer
         self._keeper.book.keep_to(config.families)
-        self._sort_anew(before, config)
+        self._scope.take_over(config.policies, self._keeper.book)
         self._guardian.change_to(config)
         (await self._keeper.replace(backend)).close()
         try:
@@ -208,11 +206,12 @@ class Daemon:
             self._keeper.distrust()  # where the step failed, the keeper goes on trying
             self._start_polling()
 
-    def _sort_anew(self, before: Config, config: Config) -> None:
-        """Move known bans to where changed policies want them; the next snapshot brings the others."""
-        self._sorting.policies = config.policies
-        if config.policies.with_james(NO_PORTS) != before.policies.with_james(NO_PORTS):
-            self._keeper.book.sort_anew(self._sorting)
+    async def _follow_james(self) -> None:
+        """Have the rules follow James's ports; which ban belongs where stays as it is."""
+        async for _ in self._scope.changes():
+            async with self._changing:
+                self._config = self._scope.again(self._config)
+                (await self._keeper.replace(assembly.backend(self._config, self._where))).close()
 
     async def _get_ready(self) -> None:
         """Say READY when what is known is in the kernel: the last state, or the first page.
@@ -266,6 +265,7 @@ class Daemon:
             counted,
             self._saver,
             self._guardian,
+            self._scope,
             owned=self._where.owned,
             now=assembly.clock(),
             since=self._since,

@@ -358,6 +358,7 @@ class TestStatus:
             "           12,000 hosts, 345 ranges",
             "           12,000 from CAPI",
             "           345 from lists:x",
+            "ports      all closed to the banned",
             "spared     3 never blocked: 1 listed, 2 own-addresses",
             "kernel     12,345 elements, 2 to be written, last write took 0.4 ms",
             "           repaired 1 times after changes by others",
