@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HOUR: Millis = 3_600_000
 # Machines that test are slow at times: no example fails for its time alone.
-thorough = settings(max_examples=examples(200))
+thorough = settings(max_examples=examples(100))
 # Corners of sixteen addresses each: at the very bottom, in the middle, at the very top.
 CORNERS = tuple(
     ip_address(text).packed

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("=IHHII")
 _U16 = st.one_of(st.integers(0, 24), st.integers(0, 0xFFFF))
-thorough = settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
