@@ -27,9 +27,15 @@ def differs(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) ->
 
 
 def must_be_replaced(standing: Standing, place: Nft, *, owned: bool, port: int) -> bool:
-    """Tell whether a table can't be mended: ownership and a set's kind are fixed when they are made."""
+    """Tell whether a table can't be mended: ownership and a set's kind are fixed when they are made.
+
+    Nor can a table that somebody put to sleep: in the transaction that wakes it, the kernel takes no new hooked chain
+    (EINVAL: __NFT_TABLE_F_UPDATE).
+    """
     if not standing.exists:
         return False
+    if standing.flags & nft.TABLE_DORMANT:
+        return True
     if bool(standing.flags & nft.TABLE_OWNER) != owned or (owned and standing.owner != port):
         return True
     prefix, never = f"{place.blacklists}-", never_set(place)
@@ -85,9 +91,8 @@ def set_flags(interval: bool) -> int:
 
 def _table(standing: Standing, place: Nft, *, owned: bool) -> Iterator[Message]:
     flags = nft.TABLE_OWNER if owned else 0
-    if standing.exists and not standing.flags & nft.TABLE_DORMANT:
+    if standing.exists:
         return
-    # For a table that somebody put to sleep, this wakes it.
     yield request(
         Verb.NEW_TABLE,
         place.family,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Row = tuple[int, float, float, bool]
 BEHIND = 0.5  # seconds; by then every thread has told what it saw
+VAGUE = 1.0  # seconds; of a packet that may have met the rules so long after it was sent nobody can tell who was banned
 
 
 class Broken(AssertionError):
@@ -74,6 +75,9 @@ class Judge:
             row = self._rows.popleft()
             while self._events and self._events[0].at <= row[2] + edge:
                 self._happen(self._events.popleft())
+            if row[2] - row[1] > VAGUE:
+                self.counted["vague"] += 1
+                continue
             self._model.advance(row[1])
             self._judge(row)
 

@@ -92,7 +92,8 @@ def figures(world: World, steps: int, seed: int) -> str:
         f"  steps: {kinds}\n"
         f"  packets: {packets} sent, {judge.counted['blocked']} blocked, {judge.counted['passed']} passed; "
         f"{judge.counted['forbidden']} had to be blocked, {judge.counted['free']} had to pass, "
-        f"{judge.counted['never to be blocked']} had to pass for never being blocked\n"
+        f"{judge.counted['never to be blocked']} had to pass for never being blocked, "
+        f"{judge.counted['vague']} told nothing\n"
         f"  pages: {judge.counted['snapshots']} snapshots, {judge.counted['deltas']} deltas\n"
         f"  worst: {worst}"
     )
