@@ -27,7 +27,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/package
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.commands import check, demo, run, status, teardown, unblock
+from fwbouncer.commands import check, demo, migrate, run, status, teardown, unblock
 
 if TYPE_CHECKING:
     from fwbouncer.commands.command import Command
@@ -19,5 +19,6 @@ COMMANDS: tuple[Command, ...] = (
     status.COMMAND,
     unblock.COMMAND,
     teardown.COMMAND,
+    migrate.COMMAND,
     demo.COMMAND,
 )

@@ -76,6 +76,10 @@ class Settings:
         """Return what was written for a key in a block, variables put in."""
         return texts_of(entry, self._environ, many=many)
 
+    def written(self, name: str) -> tuple[str, ...]:
+        """Return what the file says for this key, variables put in; empty when it says nothing."""
+        return tuple(text.text for text in self._texts.get(name, ()))
+
     def emptied(self, name: str) -> bool:
         """Tell whether the file names this key and says nothing for it."""
         return name in self._entries and not self._texts.get(name)
@@ -117,13 +121,13 @@ class Settings:
     def _value(self, key: Key) -> Any:
         texts = self._texts.get(key.name, ())
         if not texts:
-            return self._default(key)
+            return self.default(key)
         if key.useless:
             self.warn(key.name, f"has no effect: {key.useless}; remove it")
         self._warn_unset(key)
         values = [value for text in texts for value in self._parsed(key, text)]
         if len(values) < len(texts):  # what is wrong has been noted
-            return self._default(key)
+            return self.default(key)
         return tuple(values) if key.kind.many else values[0]
 
     def _parsed(self, key: Key, text: Text) -> list[Any]:
@@ -137,7 +141,8 @@ class Settings:
             self.notes.error(text.place, written, str(error))
             return []
 
-    def _default(self, key: Key) -> Any:
+    def default(self, key: Key) -> Any:
+        """Return what holds for a key for which the file says nothing."""
         if key.kind.many:
             return tuple(key.kind.parse(word) for word in _words(key.default))
         return key.kind.parse(key.default) if key.default else None

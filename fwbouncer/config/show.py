@@ -71,5 +71,9 @@ def _value(key: Key, entry: Entry, environ: Mapping[str, str]) -> str:
 
 
 def _scalar(text: Text) -> str:
-    masked = _LOGIN.sub("//(hidden)@", text.text)
-    return masked if _PLAIN.fullmatch(masked) else json.dumps(masked, ensure_ascii=not masked.isprintable())
+    return quoted(_LOGIN.sub("//(hidden)@", text.text))
+
+
+def quoted(text: str) -> str:
+    """Return a text as YAML takes it for that text; in quotes where it could be taken for something else."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -104,9 +104,11 @@ def overlay_of(path: Path) -> Path:
     return path.with_name(path.name + ".local")
 
 
-def gather(path: Path, notes: Notes) -> dict[str, Entry]:
+def gather(path: Path, notes: Notes, *, overlaid: bool = True) -> dict[str, Entry]:
     """Read `path` and its overlay; blocks are merged, values and lists replaced, null takes a value away."""
     merged = _parse(path, _read(path), notes)
+    if not overlaid:
+        return {name: entry for name, entry in merged.items() if entry is not None}
     overlay = overlay_of(path)
     try:
         raw = _read(overlay)
