@@ -26,6 +26,7 @@ def lapi(settings: Settings) -> Lapi:
     return Lapi(
         urls=_urls(settings),
         key=_key(settings),
+        key_file=settings["api_key_file"],
         cert_path=settings["cert_path"],
         key_path=settings["key_path"],
         ca_cert_path=settings["ca_cert_path"],

@@ -44,6 +44,7 @@ class Lapi:
         str, ...
     ]  # the first is preferred; http(s)://…/ with a slash at the end, or a Unix socket's path
     key: str | None = field(default=None, repr=False)
+    key_file: Path | None = None  # where the key was read from, if not from the configuration
     cert_path: Path | None = None
     key_path: Path | None = None
     ca_cert_path: Path | None = None

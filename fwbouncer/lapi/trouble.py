@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,10 @@ def unreachable(at: Endpoint, error: BaseException, *, by_key: bool) -> LapiUnre
         return LapiUnreachable(f"{at.name}: the request can't be sent")  # the reason would quote the key
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
-            return LapiUnreachable(f"{at.name}: {escaped(cause.strerror)}")
+            # asyncio puts words of its own in the place of the system's: "Connect call failed ('::1', 8080)".
+            asyncios = cause.errno is not None and cause.strerror.startswith("Connect call failed")
+            said = os.strerror(cause.errno) if asyncios else cause.strerror
+            return LapiUnreachable(f"{at.name}: {escaped(said)}")
     return LapiUnreachable(f"{at.name}: {escaped(str(error) or type(error).__name__)}")
 
 
