@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.commands import check, demo, migrate, run, status, teardown, unblock
+from fwbouncer.commands import check, demo, doctor, migrate, run, status, teardown, unblock
 
 if TYPE_CHECKING:
     from fwbouncer.commands.command import Command
@@ -18,6 +18,7 @@ COMMANDS: tuple[Command, ...] = (
     check.COMMAND,
     status.COMMAND,
     unblock.COMMAND,
+    doctor.COMMAND,
     teardown.COMMAND,
     migrate.COMMAND,
     demo.COMMAND,

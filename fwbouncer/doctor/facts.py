@@ -192,7 +192,7 @@ class Bouncer:
     version: str
     address: str
     last_pull: float | None = None
-    revoked: bool = False
+    ours: bool | None = None  # it has our key; None: this CrowdSec doesn't tell
 
 
 @dataclass(frozen=True, slots=True)

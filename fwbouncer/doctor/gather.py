@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fwbouncer.config.schema import Config
+    from fwbouncer.doctor.facts import Lapis, Registry
 
 LIMIT = 6.0  # seconds for all probes
 _PATIENCE = 2.0  # seconds for an answer of the daemon's
@@ -59,11 +61,14 @@ def gather(path: Path, socket: Path, root: Path, environ: Mapping[str, str]) -> 
     }
     if config is not None:
         own = [path, path.with_name(path.name + ".local"), *filter(None, [config.lapi.key_file])]
-        probes["lapis"] = partial(lapis.look, config.lapi)
+        listed = threading.Event()
+        if find("cscli") is not None:
+            probes["registry"] = partial(_registry, config, socket, listed)
+        else:
+            listed.set()
+        probes["lapis"] = partial(_lapis, config, listed)
         probes["names"] = partial(names.look, config)
         probes["key_uses"] = partial(keys.look, root, config.lapi.key, own, james_folders)
-    if find("cscli") is not None and engine.here(root):
-        probes["registry"] = partial(registry.look, partial(_last_poll, socket))
     found = together(probes, LIMIT)
     return Facts(now=time.time(), root=os.geteuid() == 0, settings=settings, daemon=daemon, **found)
 
@@ -98,6 +103,19 @@ def _daemon(socket: Path) -> Daemon:
         return Daemon(None, str(error), running=False)
     except ControlError as error:
         return Daemon(None, str(error))
+
+
+def _registry(config: Config, socket: Path, listed: threading.Event) -> Registry:
+    try:
+        return registry.look(config.lapi.key, partial(_last_poll, socket))
+    finally:
+        listed.set()
+
+
+def _lapis(config: Config, listed: threading.Event) -> Lapis:
+    """Ask the LAPIs, once their list of bouncers is read: to old ones, who asks is who used the key last."""
+    listed.wait(LIMIT / 2)
+    return lapis.look(config.lapi)
 
 
 def _last_poll(socket: Path) -> float | None:

@@ -45,8 +45,8 @@ def unreachable(at: Endpoint, error: BaseException, *, by_key: bool) -> LapiUnre
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
             # asyncio puts words of its own in the place of the system's: "Connect call failed ('::1', 8080)".
-            asyncios = cause.errno is not None and cause.strerror.startswith("Connect call failed")
-            said = os.strerror(cause.errno) if asyncios else cause.strerror
+            asyncios = cause.strerror.startswith("Connect call failed")
+            said = os.strerror(cause.errno or 0) if asyncios else cause.strerror
             return LapiUnreachable(f"{at.name}: {escaped(said)}")
     return LapiUnreachable(f"{at.name}: {escaped(str(error) or type(error).__name__)}")
 

@@ -18,6 +18,7 @@ MAY_KNOW = {
     "kernel": FOUNDATION | {"config"},
     "host": FOUNDATION | {"config", "kernel"},  # systemd keeps the kernel's socket for us
     "control": FOUNDATION | {"config"},
+    "doctor": FOUNDATION | {"config", "lapi", "kernel", "host", "control"},
     "daemon": FOUNDATION | {"config", "lapi", "kernel", "host", "control"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -258,11 +259,12 @@ def test_a_lapi_that_nobody_is(tmp_path: Path) -> None:
 
 
 def test_asking_doesnt_move_the_cursor(tmp_path: Path, fake: FakeLapi) -> None:
-    """The stream is asked for its head alone: a GET would make the LAPI think that the daemon has heard it all."""
-    lapi.look(_config(tmp_path, fake.url))
-    methods = [(request.method, request.path.partition("?")[0]) for request in fake.requests]
-    assert ("GET", "/v1/decisions/stream") not in methods
-    assert ("GET", "/v1/decisions") not in methods
+    """Only heads are asked for with the key, and none of the stream, which moves the cursor of old LAPIs."""
+    (answer,) = lapi.look(_config(tmp_path, fake.url)).answers
+    assert answer.status == 200
+    with_key = [each for each in fake.requests if "x-api-key" in each.headers]
+    assert [(each.method, each.path.partition("?")[0]) for each in with_key] == [("HEAD", "/v1/decisions")]
+    assert not [each for each in fake.requests if "stream" in each.path]
 
 
 # --- cscli -----------------------------------------------------------------------------------------------------------
@@ -272,17 +274,17 @@ def test_the_lapis_list_of_bouncers() -> None:
     """Go's times and absent values are read; anything else than a list of objects is refused in words."""
     text = json.dumps([
         {"name": "fw", "type": "t", "version": "v", "ip_address": "::1", "last_pull": "2026-08-01T10:00:00.123456789Z"},
-        {"name": "new", "type": None, "last_pull": None, "revoked": True},
+        {"name": "new", "type": None, "last_pull": None, "api_key": hashlib.sha512(b"k").hexdigest()},
         {"name": "zero", "last_pull": "0001-01-01T00:00:00Z"},
     ])  # fmt: skip
-    first, new, zero = registry.parse(text)
+    first, new, zero = registry.parse(text, "k")
     assert first.last_pull == datetime(2026, 8, 1, 10, 0, 0, 123456, UTC).timestamp()
-    assert (new.kind, new.last_pull, new.revoked) == ("", None, True)
+    assert (new.kind, new.last_pull, new.ours) == ("", None, True)
     assert zero.last_pull is None
-    assert registry.parse("null") == ()
+    assert registry.parse("null", None) == ()
     for odd in ("", "[1]", "{", "7"):
         with pytest.raises(CantLookError):
-            registry.parse(odd)
+            registry.parse(odd, "k")
 
 
 # --- the key ---------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def _registered(facts: Facts, registry: Registry) -> Iterator[Finding]:
     """Look at the LAPI's own list, where our daemon polls the LAPI of this host."""
     if not _polls_here(facts):
         return
-    ours = [row for row in registry.bouncers if _is_ours(row)]
+    ours = [row for row in registry.bouncers if _looks_like_us(row)]
     pulls = [row.last_pull for row in ours if row.last_pull is not None]
     own = registry.last_poll
     if not ours and registry.bouncers and own is not None:
@@ -79,8 +79,8 @@ def _registered(facts: Facts, registry: Registry) -> Iterator[Finding]:
         )
 
 
-def _is_ours(row: Bouncer) -> bool:
-    return row.kind == _OUR_KIND and row.version.startswith(_OUR_VERSION)
+def _looks_like_us(row: Bouncer) -> bool:
+    return row.kind == _OUR_KIND and row.version.startswith(_OUR_VERSION) and row.ours is not False
 
 
 def _polls_here(facts: Facts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -18,7 +19,7 @@ _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
 _BEFORE = 1.0  # seconds that a poll may take between its start, which the LAPI notes, and its answer
 
 
-def look(last_poll: Callable[[], float | None]) -> Registry:
+def look(key: str | None, last_poll: Callable[[], float | None]) -> Registry:
     """Ask cscli; `last_poll` tells when the LAPI answered our daemon last, in seconds since 1970."""
     found = _VERSION.search(output("cscli", "version", both=True))
     before = last_poll()
@@ -26,26 +27,29 @@ def look(last_poll: Callable[[], float | None]) -> Registry:
     looked = time.time()
     after = last_poll()
     steady = before is not None and after is not None and abs(after - before) < _BEFORE
-    return Registry(found[1] if found else "", parse(rows), looked, after if steady else None)
+    return Registry(found[1] if found else "", parse(rows, key), looked, after if steady else None)
 
 
-def parse(text: str) -> tuple[Bouncer, ...]:
+def parse(text: str, key: str | None) -> tuple[Bouncer, ...]:
     """Read what `cscli bouncers list -o json` prints; an empty list may be `null`."""
+    digest = "" if key is None else hashlib.sha512(key.encode()).hexdigest()
     try:
         rows = json.loads(text) or []
-        return tuple(_bouncer(row) for row in rows)
+        return tuple(_bouncer(row, digest) for row in rows)
     except (ValueError, TypeError, AttributeError):
         raise CantLookError("cscli prints what can't be understood") from None
 
 
-def _bouncer(row: Mapping[str, Any]) -> Bouncer:
+def _bouncer(row: Mapping[str, Any], digest: str) -> Bouncer:
+    # Old releases list what the LAPI keeps of a key, its SHA-512.
+    kept = row.get("api_key")
     return Bouncer(
         name=str(row.get("name") or ""),
         kind=str(row.get("type") or ""),
         version=str(row.get("version") or ""),
         address=str(row.get("ip_address") or ""),
         last_pull=_moment(row.get("last_pull")),
-        revoked=bool(row.get("revoked")),
+        ours=kept == digest if kept else None,
     )
 
 
