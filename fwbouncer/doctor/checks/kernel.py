@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.config.schema import Action, Hook, Mode, Replies
+from fwbouncer.config.schema import Hook, Mode, Replies
+from fwbouncer.core.policy import Action
 from fwbouncer.doctor.checks.mending import configure
 from fwbouncer.doctor.facts import System, Unseen
 from fwbouncer.doctor.finding import Finding, fine, problem, warning
