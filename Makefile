@@ -5,13 +5,13 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # The two commands need root; who is root already may have no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init .ci/run
+SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init tests/benchmarks/run .ci/run
 SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/tests/enforce packaging/debian/tests/unit
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test fuzz faults booted test-james test-kernels demo clean
+.PHONY: help venv linters check format readme test fuzz faults booted test-james test-kernels bench demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/package
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/package tests/benchmarks
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
@@ -57,6 +57,9 @@ test-james:  ## the real Apache James and CrowdSec: from guessed passwords to dr
 
 test-kernels:  ## the backends on the kernels of Debian 12 and 13, in emulated machines; takes half an hour
 	$(SUDO) ./tests/kernels/run $(SUITES) -- $(or $(TESTS),tests/contract)
+
+bench:  ## fwbouncer beside others, into build/bench; BENCH=full for every size, INCUMBENT=path for another binary
+	$(SUDO) env INCUMBENT="$(INCUMBENT)" ./tests/benchmarks/run $(if $(filter full,$(BENCH)),--full) $(ARGS)
 
 demo:  ## a real ban, from cscli to the dropped packet
 	$(SUDO) ./packaging/demo

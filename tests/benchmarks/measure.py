@@ -1,0 +1,74 @@
+"""What is measured: numbers with their names, kept together from the first run to the table and the plot."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Measure:
+    """One quantity of one contender at one size, with every value that was measured."""
+
+    part: str  # cold start, one change, …
+    what: str  # what was measured, with its unit: "seconds", "CPU ms a poll"
+    who: str
+    size: int  # bans, unless the part says otherwise
+    values: list[float] = field(default_factory=list)
+    note: str = ""  # what must be known beside the number
+
+    @property
+    def median(self) -> float:
+        """Return the median; NaN where nothing was measured."""
+        return statistics.median(self.values) if self.values else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Return the half of the distance from the lowest to the highest value, against the median."""
+        return (max(self.values) - min(self.values)) / 2 / self.median if self.values and self.median else 0.0
+
+
+class Measures:
+    """All that was measured, in the order in which it first appeared."""
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[str, str, str, int], Measure] = {}
+
+    def add(  # noqa: PLR0913 - a number and its whole name
+        self, part: str, what: str, who: str, size: int, value: float, note: str = ""
+    ) -> None:
+        """Note one value."""
+        measure = self._all.setdefault((part, what, who, size), Measure(part, what, who, size))
+        measure.values.append(value)
+        measure.note = note or measure.note
+
+    def find(self, part: str, what: str, who: str, size: int) -> Measure | None:
+        """Return one quantity."""
+        return self._all.get((part, what, who, size))
+
+    def of(self, part: str, what: str | None = None) -> list[Measure]:
+        """Return a part's quantities."""
+        return [m for m in self._all.values() if m.part == part and what in (None, m.what)]
+
+    def parts(self) -> list[str]:
+        """Return the parts that there are."""
+        return list(dict.fromkeys(m.part for m in self._all.values()))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return everything in a form that JSON can hold."""
+        return [
+            {**asdict(m), "median": None if math.isnan(m.median) else m.median} for m in self._all.values()
+        ]
+
+
+def growth(points: list[tuple[int, float]]) -> float | None:
+    """Fit value = c · size^k through the points; returns k, or None for fewer than two sizes.
+
+    1.0 is linear; n log n looks like 1.07 between a thousand and a million.
+    """
+    usable = [(math.log(size), math.log(value)) for size, value in points if size > 0 and value > 0]
+    if len({x for x, _ in usable}) < 2:
+        return None
+    return statistics.linear_regression([x for x, _ in usable], [y for _, y in usable]).slope

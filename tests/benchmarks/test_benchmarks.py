@@ -1,0 +1,82 @@
+"""The benchmarks themselves, on few bans: that they run, and that what they ask the kernel is so."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.benchmarks import cold, page, plot, report
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.contenders import Fwbouncer, OneLiner
+from tests.benchmarks.eye import share, wait_for
+from tests.benchmarks.measure import Measures, growth
+from tests.benchmarks.static_lapi import StaticLapi
+from tests.lab import witness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.lab.net import Network
+
+SIZE = 300
+
+
+@pytest.fixture
+def bench(net: Network, tmp_path: Path) -> Iterator[Bench]:
+    """Set up a run with two contenders, the smallest that there is."""
+    with contextlib.closing(StaticLapi(net.mail)) as lapi:
+        contenders = [Fwbouncer(net.mail, tmp_path, "nftables"), OneLiner(net.mail, tmp_path)]
+        yield Bench(net.mail, lapi, tmp_path, contenders, Measures(), (SIZE,), times=1, limit=60)
+        for each in contenders:
+            each.end()
+
+
+def test_a_cold_start_is_measured_and_reported(bench: Bench, tmp_path: Path) -> None:
+    """Every contender's start has its time, processor time and peak of memory, in table, JSON and plot."""
+    cold.run(bench)
+    report.write(tmp_path, report.machine(), bench.measures)
+    plot.write(tmp_path / "bench.svg", bench.measures)
+    for name in ("fwbouncer nftables", "curl | jq | nft"):
+        for what in (cold.SECONDS, cold.CPU, cold.PEAK):
+            measure = bench.measures.find(cold.PART, what, name, SIZE)
+            assert measure
+            assert not measure.note, measure
+            assert measure.median > 0
+            assert name.replace("|", "\\|") in (tmp_path / "bench.md").read_text()
+        assert name in (tmp_path / "bench.json").read_text()
+        assert name in (tmp_path / "bench.svg").read_text()
+
+
+def test_what_is_seen_is_what_a_list_shows(bench: Bench) -> None:
+    """The eye sees every ban of a page that nft lists, and none that isn't there; all are there at the end."""
+    ours = bench.contenders[0]
+    eye = bench.fill(ours, SIZE, 10.0)
+    assert eye
+    bans = bench.bans(SIZE)
+    assert share(eye, bans) == 1.0
+    assert share(eye, page.bans(50, SIZE + 1)) == 0.0
+    listed = len(witness.elements(bench.host, 4)) + len(witness.elements(bench.host, 6))
+    assert listed == SIZE
+    began = time.monotonic_ns()
+    assert wait_for(eye, page.bans(1, 10**7), until=began + 10**7) is None
+    assert wait_for(eye, page.bans(1, 10**7), until=began + 10**9, hours=None)
+    eye.close()
+
+
+def test_a_page_bans_as_many_as_it_says() -> None:
+    """No two decisions of a page ban the same; one in a hundred is a range, one in five is IPv6."""
+    bans = page.bans(100_000)
+    assert len({each.value for each in bans}) == len(bans)
+    assert sum(each.is_range for each in bans) == 1000
+    assert sum(each.family == 6 for each in bans) == pytest.approx(20_000, rel=0.02)
+
+
+def test_growth_is_the_exponent() -> None:
+    """Twice as many in twice the time is n^1, in four times the time n^2."""
+    assert growth([(n, 3.0 * n) for n in (10, 100, 1000)]) == pytest.approx(1.0)
+    assert growth([(n, 0.1 * n * n) for n in (10, 100)]) == pytest.approx(2.0)
+    assert growth([(10, 1.0)]) is None
