@@ -73,8 +73,8 @@ class Program:
         self.up, self._waited = True, 0.0
         self._journal.remark("(started)")
 
-    def end(self, number: signal.Signals) -> None:
-        """End it, and expect of SIGTERM what one expects."""
+    def end(self, number: signal.Signals) -> bool:
+        """End it, and expect of SIGTERM what one expects; returns False where it was just ending by itself."""
         self.sample()
         self._journal.note(time.monotonic(), "lost")
         self.up = False
@@ -89,8 +89,11 @@ class Program:
             raise Broken(f"{number.name} did not end the program within {_PATIENCE:g} s") from None
         if number is signal.SIGTERM:
             self._journal.slowest("stop", time.monotonic() - began)
-            if code != 0:
+            # Its last moments, after its event loop and with its handlers gone, are the interpreter's own.
+            if code != 0 and not (self._lapi.refused and code in (3, -signal.SIGTERM)):
                 raise Broken(f"SIGTERM ended the program with {code}")
+            return code == 0
+        return True
 
     def died(self) -> bool:
         """Say whether it has ended by itself since the last look, as it may where the LAPI refuses its key."""

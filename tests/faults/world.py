@@ -115,8 +115,7 @@ class World:
             self.note("saved")
         if empties:
             self.note("wiped")
-        self.program.end(number)
-        if empties:
+        if self.program.end(number) and empties:
             self.expect_empty()
 
     def expect_empty(self) -> None:
