@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     _announce(found)
     if not _judged(found) or found.config is None:
         return _wrong()
-    from fwbouncer import daemon  # noqa: PLC0415 - a mistake in the configuration is told without it
+    from fwbouncer.daemon import run as serve  # noqa: PLC0415 - a mistake in the configuration is told without it
 
     try:
-        return daemon.run(_verbose(options, found.config), lambda: _reload(options))
+        return serve(_verbose(options, found.config), lambda: _reload(options))
     except (FwbouncerError, OSError) as error:
         first, *rest = words_of(error)
         _log.critical("process terminated with error: %s", first)
