@@ -30,7 +30,9 @@ def run(options: argparse.Namespace) -> int:
     _announce(found)
     if not _judged(found) or found.config is None:
         return _wrong()
-    from fwbouncer.daemon import run as serve  # noqa: PLC0415 - a mistake in the configuration is told without it
+    from fwbouncer.daemon import (
+        run as serve,
+    )
 
     try:
         return serve(_verbose(options, found.config), lambda: _reload(options))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SPEED: dict[str, Any] = {"update_frequency": "0.1s", "resync_interval": "2s", "log_level": "info"}
 _PATIENCE = 8.0  # seconds for it to end after SIGTERM
+# How it ends where the LAPI refuses its key. In its last moments its handlers are gone, and a signal ends it.
+_REFUSED = (3, -signal.SIGTERM, -signal.SIGHUP)
 
 
 class Program:
@@ -89,8 +91,7 @@ class Program:
             raise Broken(f"{number.name} did not end the program within {_PATIENCE:g} s") from None
         if number is signal.SIGTERM:
             self._journal.slowest("stop", time.monotonic() - began)
-            # Its last moments, after its event loop and with its handlers gone, are the interpreter's own.
-            if code != 0 and not (self._lapi.refused and code in (3, -signal.SIGTERM)):
+            if code != 0 and not (self._lapi.refused and code in _REFUSED):
                 raise Broken(f"SIGTERM ended the program with {code}")
             return code == 0
         return True
@@ -100,7 +101,7 @@ class Program:
         if not self.up or self.bouncer.running():
             return False
         code = self.bouncer.wait_exit(1)
-        if code != 3 or not self._lapi.refused:
+        if code not in _REFUSED or not self._lapi.refused:
             raise Broken(f"the program ended by itself, with {code}")
         self.sample()
         self.up = self.suspended = False
