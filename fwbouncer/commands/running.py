@@ -30,9 +30,7 @@ def run(options: argparse.Namespace) -> int:
     _announce(found)
     if not _judged(found) or found.config is None:
         return _wrong()
-    from fwbouncer.daemon import (
-        run as serve,
-    )
+    from fwbouncer.daemon import run as serve  # noqa: PLC0415 - mistakes are told without it
 
     try:
         return serve(_verbose(options, found.config), lambda: _reload(options))
