@@ -11,7 +11,7 @@ SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format readme test fuzz faults booted test-james test-kernels bench demo clean
+.PHONY: help venv linters check format man completion readme test fuzz faults booted test-james test-kernels bench demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ check: linters  ## lint, format and types
 format: linters  ## let ruff lay the code out
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+man: venv  ## the manual pages, into build/man
+	@$(PYTHON) packaging/lib/write_manual.py build/man
+
+completion: venv  ## completion for bash, zsh and fish, into build/completion
+	@$(PYTHON) packaging/lib/write_completion.py build/completion
 
 readme: venv  ## write the table of settings anew
 	@$(PYTHON) packaging/lib/write_keys.py README.md

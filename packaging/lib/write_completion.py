@@ -17,7 +17,7 @@ import command_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from command_line import Command, CommandLine, Option
+    from command_line import CommandLine, Option
 
 _HEAD = "# fwbouncer's completion for {}. Written by packaging/lib/write_completion.py."
 _SPANS = ("30m", "1h", "1d", "7d")
@@ -111,11 +111,10 @@ def zsh(line: CommandLine) -> Iterator[str]:
     yield "        arguments)"
     yield "            case ${words[1]} in"
     for command in line.commands:
-        specs = [_zsh_option(o) for o in (*command.options, *line.common) if o.names]
+        specs = [_zsh_option(o) for o in (*command.options, *line.common)]
         yield f"                {command.name})"
         yield "                    _arguments \\"
-        yield from (f"                        {spec} \\" for spec in specs)
-        yield f"                        {_zsh_positional(command)}"
+        yield " \\\n".join(f"                        {spec}" for spec in specs)
         yield "                    ;;"
     yield "            esac"
     yield "            ;;"
@@ -125,6 +124,8 @@ def zsh(line: CommandLine) -> Iterator[str]:
 
 
 def _zsh_option(option: Option) -> str:
+    if not option.names:
+        return _zsh_quoted(f"::{option.value}: ")
     shown = [name for name in option.names if name.startswith("--") or len(name) == 2]
     text = option.text.replace("[", "(").replace("]", ")").replace(":", "\\:")
     value = ""
@@ -133,11 +134,6 @@ def _zsh_option(option: Option) -> str:
         value = f":{option.value}:{'_files' if option.file else words}"
     specs = [_zsh_quoted(f"({' '.join(shown)}){name}[{text}]{value}") for name in shown]
     return " ".join(specs)
-
-
-def _zsh_positional(command: Command) -> str:
-    positional = next((option for option in command.options if not option.names), None)
-    return "''" if positional is None else _zsh_quoted(f"::{positional.value}: ")
 
 
 def _zsh_quoted(text: str) -> str:
