@@ -100,6 +100,8 @@ KEYS: tuple[Key, ...] = (
         "/etc/james/conf, /opt/james/conf or /root/conf when absent."),
     Key("protect.proxies", PROXIES, "", "The proxies in front of this host, which are never blocked."),
     Key("protect.replies", REPLIES, "pass", "What happens to replies to this host's own connections."),
+    Key("on_ban.close_sessions", FLAG, "true", "Cut the open TCP sessions of who is banned; in set-only and ipset, "
+        "where the rules are yours, only if this is written."),
     Key("never_block", NEVER_BLOCK, "", "Who is never blocked: addresses, networks, host names, file:/path "
         "for a list of them, ssh-peers for who is logged in; own-addresses, gateways and lapi always are."),
     Key("policies", POLICIES, "", "Other ports and verdicts for some decisions; the first that matches counts."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.config import access
 from fwbouncer.config.kinds import show
 from fwbouncer.config.never_block import gathered, listed
+from fwbouncer.config.on_ban import close_sessions
 from fwbouncer.config.place import SET_ONLY, given, hooks_of, replies_of, table_of
 from fwbouncer.config.policies import james_folder
 from fwbouncer.config.policies import policies as closing
@@ -103,6 +104,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         given_place=given(settings, mode),
         james_conf=james_folder(settings, policies),
         replies=replies,
+        close_sessions=close_sessions(settings, mode, nft, hooks, policies),
         iptables=_iptables(settings),
         blacklists=_blacklists(settings, mode),
         log=_log(settings),

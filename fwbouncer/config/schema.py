@@ -137,6 +137,7 @@ class Config:
     given_place: bool = False  # the administrator said himself where the rules stand
     james_conf: Path | None = None  # where James's configuration is; None: its ports are not asked for
     replies: Replies = Replies.PASS
+    close_sessions: frozenset[Family] = frozenset(Family)  # of whose newly banned peers open sessions are cut
     iptables: Iptables = Iptables()
     blacklists: dict[Family, str] = field(
         default_factory=lambda: {Family.V4: "crowdsec-blacklists", Family.V6: "crowdsec6-blacklists"}

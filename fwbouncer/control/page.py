@@ -20,7 +20,7 @@ def render(status: Mapping[str, Any], *, color: bool) -> str:
     """Write the page. It takes what an older or newer daemon sent, too: what is missing is left out."""
     lines = [
         line
-        for part in (_daemon, _lapi, _bans, _protect, _never_block, _kernel, _packets, _complaints)
+        for part in (_daemon, _lapi, _bans, _protect, _never_block, _kernel, _sessions, _packets, _complaints)
         for line in part(status)
     ]
     if color:
@@ -101,6 +101,20 @@ def _kernel(status: Mapping[str, Any]) -> list[Line]:
         lines.append(Line("", f"repaired {count(kernel['repairs'])} times after changes by others"))
     if kernel.get("last_error"):
         lines.append(Line("", f"last error: {clean(kernel['last_error'])}", bad=True))
+    return lines
+
+
+def _sessions(status: Mapping[str, Any]) -> list[Line]:
+    sessions = _block(status, "sessions")
+    lines = []
+    if sessions.get("cut"):
+        text = f"{count(sessions['cut'])} of banned peers cut"
+        if sessions.get("last_cut_ago") is not None:
+            text += f", the last {count(sessions.get('last_cut'))} {span(sessions['last_cut_ago'])} ago"
+        lines.append(Line("sessions", text))
+    lacks = sessions.get("unsupported")
+    for text in lacks if isinstance(lacks, list | tuple) else ():
+        lines.append(Line("" if lines else "sessions", clean(text), bad=True))
     return lines
 
 

@@ -70,6 +70,19 @@ class ProtectStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionsStatus:
+    """The sessions of banned peers that were cut since the start."""
+
+    on: bool = False  # on_ban.close_sessions, where it has an effect
+    cut: int = 0
+    peers: int = 0  # whose they were; one that is cut twice counts twice
+    last_cut: int = 0  # sessions, the last time that there were any
+    last_cut_ago: float | None = None  # seconds; None: there were none yet
+    last_cut_ms: float | None = None  # from the kernel's word on the ban to the end of the last session
+    unsupported: tuple[str, ...] = ()  # what this kernel can't do, in words
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole answer to the command status."""
 
@@ -87,6 +100,7 @@ class Status:
     dropped: dict[str, Traffic] = field(default_factory=dict)  # by origin
     processed: Traffic = Traffic()
     never_block: NeverBlockStatus = NeverBlockStatus()
+    sessions: SessionsStatus = SessionsStatus()
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -127,6 +127,10 @@ class Ledger:
         """Return what a claim bans."""
         return self._keys[self._row[decision]]
 
+    def keys(self) -> list[AddressKey]:
+        """Return every address and network that is banned."""
+        return list(self._head)
+
     def columns(self) -> tuple[array[int], list[AddressKey], array[int], list[Label | None]]:
         """Copy ids, keys, deadlines and labels, quickly; rows whose label is None are free."""
         return self._ids[:], self._keys[:], self._deadlines[:], self._labels[:]

@@ -64,6 +64,10 @@ class Policy:
     reset: Ports = NO_PORTS  # where TCP is answered with a reset, whatever `action` says
     found: Ports = NO_PORTS  # James's ports, as far as they are known
 
+    def closes(self, port: int) -> bool:
+        """Tell whether a port is closed."""
+        return self.ports is None or port in self.ports
+
     @property
     def ports(self) -> Ports | None:
         """Return the ports that are closed; None for all."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.config.schema import Config, Mode
 from fwbouncer.core.book import Book
 from fwbouncer.core.pacing import Pacing
+from fwbouncer.daemon.cutter import Cutter
 from fwbouncer.daemon.guardian import Guardian, Senses
 from fwbouncer.errors import KernelError
 from fwbouncer.host.remembered import Remembered
@@ -18,6 +19,7 @@ from fwbouncer.host.systemd import Manager, kernel_can_own
 from fwbouncer.kernel import strays
 from fwbouncer.kernel.memory import DryRun
 from fwbouncer.kernel.nftables import Nftables
+from fwbouncer.kernel.sessions import Sessions
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.lapi.client import Client
 
@@ -129,6 +131,11 @@ def guardian(config: Config, keeper: Keeper) -> Guardian:
     file = state_file(config)
     remembered = Remembered(file.parent if file else None, clock, lambda: time.time_ns() // 1_000_000)
     return Guardian(config, keeper, clock, Senses(remembered))
+
+
+def cutter(config: Config, keeper: Keeper) -> Cutter:
+    """Make the one who cuts open sessions."""
+    return Cutter(config, keeper, Sessions(), clock)
 
 
 def state_file(config: Config) -> Path | None:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from fwbouncer.core.model import NEVER_BLOCK, Layout
+from fwbouncer.core.model import NEVER_BLOCK, AddressKey, Change, Layout, Millis
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.host.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fwbouncer.core.book import Book
-    from fwbouncer.core.model import Change, Holding
+    from fwbouncer.core.model import Holding
     from fwbouncer.kernel.backend import Backend, Clock
 
 _log = logging.getLogger("fwbouncer.kernel")
 T = TypeVar("T")
+# Called with what the kernel has acknowledged, and with who was never blocked by then.
+Told = Callable[[Change, Mapping[AddressKey, Millis]], None]
 
 _SOON, _LATER, _LONGEST = 0.02, 0.5, 30.0  # seconds before a failed write is tried again
 _BURST, _CALM = 3, 1.0  # so many repairs at once, then one in so many seconds: two that fight must not spin
+
+
+def _nobody_asks(change: Change, spared: Mapping[AddressKey, Millis]) -> None:
+    """Tell nobody."""
 
 
 class Keeper:
@@ -36,6 +41,7 @@ class Keeper:
         self.repairs = 0
         self.last_error: str | None = None
         self.last_write_ms: float | None = None
+        self.told: Told = _nobody_asks
         self._clock = clock
         self._wake = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kernel")
@@ -96,10 +102,11 @@ class Keeper:
             off = self.book.rebase(*self._found, self._clock())
             self._found = None
             _log.debug("the kernel differs in %d elements", off)
-        change = self.book.plan(self._clock())
+        change, spared = self.book.plan(self._clock()), self.book.never.entries
         if change or not self.backend.whole():
             await self._write(change)
         self.settled.set()
+        self.told(change, spared)
 
     async def at_rest(self) -> None:
         """Wait until what the state file told is in the kernel; not for ever, and not if it told nothing."""

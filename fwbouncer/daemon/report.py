@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
+    from fwbouncer.daemon.cutter import Cutter
     from fwbouncer.daemon.guardian import Guardian
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.poller import Poller
@@ -33,6 +34,7 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
     saver: Saver,
     guardian: Guardian,
     scope: Scope,
+    cutter: Cutter,
     *,
     owned: bool,
     now: Millis,
@@ -61,6 +63,7 @@ def status(  # noqa: PLR0913 - every part of the daemon has its say
         dropped=dropped,
         processed=processed,
         never_block=replace(guardian.status(), passed=spared),
+        sessions=cutter.status(now),
         warnings=(*config.warnings, *_warnings(keeper.book, saver), *guardian.warnings, *scope.warnings),
     )
 

@@ -77,13 +77,15 @@ class Daemon:
             assembly.book(self._config), assembly.backend(self._config, self._where), assembly.clock
         )
         self._guardian = assembly.guardian(self._config, self._keeper)
+        self._cutter = assembly.cutter(self._config, self._keeper)
         await self._guardian.begin()
         await self._keeper.begin()
         self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
         await self._saver.restore(self._config, self._scope.sorting)
         self._keeper.wake()
         self._vigil = Vigil(self._on_awake)
-        self._new_poller()
+        self._client = assembly.client(self._config, self._scope.sorting)
+        self._poller = self._poller_of(self._config)
 
     async def _listen(self) -> Control:
         """Take signals and commands from now on."""
@@ -114,6 +116,7 @@ class Daemon:
             self._vigil.run(),
             self._guardian.run(),
             self._follow_james(),
+            self._cutter.run(),
         ]
 
     def _guard(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -155,10 +158,6 @@ class Daemon:
             self._tidied = self._poller.last_snapshot
             asyncio.get_running_loop().call_later(_TIDY, memory.trim)
 
-    def _new_poller(self) -> None:
-        self._client = assembly.client(self._config, self._scope.sorting)
-        self._poller = self._poller_of(self._config)
-
     def _poller_of(self, config: Config) -> Poller:
         pacing, keeper = assembly.pacing(config), self._keeper
         return Poller(self._client, pacing, keeper.book, keeper, assembly.clock, self._after_poll)
@@ -197,6 +196,7 @@ class Daemon:
         self._scope.take_over(config.policies, self._keeper.book)
         self._guardian.change_to(config)
         (await self._keeper.replace(backend)).close()
+        self._cutter.change_to(config)
         try:
             await self._keeper.step()
             gone = assembly.left_behind(before, config)
@@ -212,6 +212,7 @@ class Daemon:
             async with self._changing:
                 self._config = self._scope.again(self._config)
                 (await self._keeper.replace(assembly.backend(self._config, self._where))).close()
+                self._cutter.change_to(self._config)
 
     async def _get_ready(self) -> None:
         """Say READY when what is known is in the kernel: the last state, or the first page.
@@ -266,6 +267,7 @@ class Daemon:
             self._saver,
             self._guardian,
             self._scope,
+            self._cutter,
             owned=self._where.owned,
             now=assembly.clock(),
             since=self._since,

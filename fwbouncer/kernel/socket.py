@@ -30,6 +30,8 @@ _SO_RCVBUFFORCE = 33
 
 _RECEIVE_BUFFER = 8 << 20  # bytes; a burst of notifications or acknowledgements fits
 _CHUNK = 1 << 17  # bytes a receive; the kernel fills at most 32 KiB of it a time
+_ANSWER = 8192  # bytes of that buffer that an answer takes at most, however short it is
+_AT_ONCE = 512
 _BUSY = {errno.EINTR, errno.EAGAIN, errno.ENOBUFS, errno.ERESTART, errno.EBUSY, errno.ENOMEM}
 
 
@@ -109,6 +111,27 @@ class NetlinkSocket:
                         raise refusal(ack, message)
                     return
                 yield reply
+
+    def each(self, messages: Sequence[Message]) -> Iterator[Reply | None]:
+        """Send messages and yield the kernel's first answer to each, in order; None where it gave none.
+
+        A refusal is an answer, too. As many go in one datagram as the receive buffer holds answers.
+        """
+        at_once = self._answers_held()
+        for start in range(0, len(messages), at_once):
+            part = messages[start : start + at_once]
+            self._drain()
+            first = self._sequence
+            self._sequence = (first + len(part)) & 0x7FFFFFFF
+            self._send(wire.encode_all(part, first))
+            answers: dict[int, Reply] = {}
+            for reply in self._pending():
+                answers.setdefault(reply.sequence, reply)
+            yield from (answers.get(first + number) for number in range(len(part)))
+
+    def _answers_held(self) -> int:
+        room = self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _ANSWER
+        return max(1, min(_AT_ONCE, room))
 
     def notifications(self) -> list[Reply]:
         """Return what came in from the groups joined; never blocks. Raises KernelBusy where some was lost."""
