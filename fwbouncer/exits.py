@@ -8,6 +8,9 @@ FINE = 0
 FAILED = 1  # at run time; trying again may help
 WRONG = 2  # usage or configuration; trying again won't help
 REFUSED = 3  # by the LAPI, which doesn't know our key
+# What `explain` says beside FINE, which is: blocked.
+NOT_BLOCKED = 4
+PARTLY_BLOCKED = 5
 
 
 def code_of(error: Exception) -> int:

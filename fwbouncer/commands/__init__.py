@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.commands import check, demo, doctor, migrate, run, status, teardown, unblock
+from fwbouncer.commands import check, demo, doctor, explain, migrate, run, status, teardown, top, unblock
+from fwbouncer.commands import list as list_
 
 if TYPE_CHECKING:
     from fwbouncer.commands.command import Command
@@ -17,6 +18,9 @@ COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     check.COMMAND,
     status.COMMAND,
+    explain.COMMAND,
+    list_.COMMAND,
+    top.COMMAND,
     unblock.COMMAND,
     doctor.COMMAND,
     teardown.COMMAND,

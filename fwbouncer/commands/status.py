@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from fwbouncer.commands.command import Command
@@ -26,8 +24,9 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         from fwbouncer.control.page import render
+        from fwbouncer.control.paint import wanted
 
-        print(render(answer, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ), end="")
+        print(render(answer, color=wanted()), end="")
     return FINE
 
 

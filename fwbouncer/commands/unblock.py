@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.commands.command import Command
 from fwbouncer.commands.places import socket_of
+from fwbouncer.commands.times import seconds
 from fwbouncer.control.words import span
 from fwbouncer.errors import ConfigError
 from fwbouncer.exits import FINE, clean
@@ -14,7 +15,14 @@ from fwbouncer.exits import FINE, clean
 if TYPE_CHECKING:
     import argparse
 
-LONGEST = 30 * 86400  # seconds; whoever needs longer writes it into never_block
+LONGEST = 30  # days; whoever needs longer writes it into never_block
+_MORE = """\
+examples:
+  fwbouncer unblock 198.51.100.7 --for 30m
+  fwbouncer unblock 2001:db8::/48 --for 7d
+  fwbouncer unblock --list
+  fwbouncer unblock --cancel 198.51.100.7
+"""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +43,9 @@ def _unblock(options: argparse.Namespace) -> int:
         answer = _ask(options, cancel=_address(options.cancel))
         lines = [f"{answer.get('cancelled')} is no longer unblocked"]
     else:
-        answer = _ask(options, address=_address(options.address), seconds=seconds(options.span))
+        answer = _ask(
+            options, address=_address(options.address), seconds=seconds(options.span, "--for", LONGEST)
+        )
         lines = _told(answer)
     if options.json:
         import json
@@ -51,19 +61,6 @@ def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
     from fwbouncer.control.client import ask
 
     return ask(socket_of(options), "unblock", timeout=30, **request)
-
-
-def seconds(text: str) -> float:
-    """Read a time like 90s, 1h30m or 7d; raises ConfigError for none, or one that is too long."""
-    import re
-
-    from fwbouncer.core.duration import nanoseconds
-
-    days = re.fullmatch(r"([0-9]{1,3})d", text, re.ASCII)
-    length = int(days[1]) * 86400 * 10**9 if days else nanoseconds(text)
-    if length is None or not 0 < length <= LONGEST * 10**9:
-        raise ConfigError(f"--for: '{clean(text[:60])}' is no time up to 30d; write one like 30m, 1h or 7d")
-    return length / 10**9
 
 
 def _address(text: str) -> str:
@@ -90,6 +87,7 @@ COMMAND = Command(
     "Let an address or network pass for a while, whatever bans it.",
     _unblock,
     arguments=_arguments,
+    more=_MORE,
     asks=True,
     json="as one JSON object",
 )

@@ -1,6 +1,9 @@
 """What server and client of the control socket agree on: one JSON object a line, in each direction.
 
 {"command": "status"}  ->  {"protocol": 1, ...the answer...}  or  {"protocol": 1, "error": "why not"}
+
+A list can be long, so its answer is many lines: one that says {"protocol": 1, "stream": true}, then the list's own
+objects, none of which has a key "protocol", then one with it that ends the list, or says what broke it off.
 """
 
 from __future__ import annotations
@@ -10,7 +13,14 @@ from typing import Any
 
 PROTOCOL = 1
 MOST_REQUEST = 64 * 1024
-MOST_REPLY = 64 * 1024 * 1024  # a list of all bans is long
+MOST_REPLY = 64 * 1024 * 1024  # bytes, of an answer that is one line; or of one line of a list
+UNKNOWN = "unknown command"  # how an answer to a command begins that the daemon doesn't know
+MARK = b'{"protocol":'  # how a line of ours begins
+
+
+def answer(**content: Any) -> bytes:
+    """Write an answer, or a mark in a list, as one line; raises TypeError or ValueError as `encode` does."""
+    return encode({"protocol": PROTOCOL, **content})
 
 
 def encode(message: dict[str, Any]) -> bytes:

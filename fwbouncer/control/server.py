@@ -12,20 +12,24 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fwbouncer.control.protocol import MOST_REQUEST, PROTOCOL, decode, encode
+from fwbouncer.control.protocol import MOST_REQUEST, PROTOCOL, UNKNOWN, answer, decode, encode
 from fwbouncer.errors import FwbouncerError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[dict[str, Any]] | dict[str, Any]]
+Answer: TypeAlias = dict[str, Any]
+# What yields pieces of a list, each of whole lines. It does a few milliseconds' work for each.
+Pieces: TypeAlias = AsyncGenerator[bytes, None]
+Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[Answer] | Answer | Pieces]
 
 _log = logging.getLogger("fwbouncer.control")
 _MOST_PEERS = 16
+_PAGER = 3600.0  # seconds that somebody may look at a piece of a list before the next one is asked for
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -113,35 +117,59 @@ class Control:
         # Who is refused is heard out first: the answer would be lost if we hung up on an unread question.
         while line := await asyncio.wait_for(reader.readline(), self._idle):
             self._peers[task] = True
-            writer.write(_error(refusal) if refusal else await self._answer(line))
-            await asyncio.wait_for(writer.drain(), self._idle)
+            await self._reply(writer, _error(refusal) if refusal else await self._answer(line))
             self._peers[task] = False
             if refusal or self._server is None:
                 return
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _reply(self, writer: asyncio.StreamWriter, reply: bytes | Pieces) -> None:
+        if isinstance(reply, bytes):
+            writer.write(reply)
+            await asyncio.wait_for(writer.drain(), self._idle)
+            return
+        writer.write(answer(stream=True))
+        try:
+            async with aclosing(reply) as pieces:
+                async for piece in pieces:
+                    writer.write(piece)
+                    await asyncio.wait_for(writer.drain(), _PAGER)
+                    await asyncio.sleep(0)  # whether or not there was a wait: others have their turn
+            writer.write(answer(end=True))
+        except OSError:
+            raise  # the reader is gone
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the daemon
+            writer.write(_complaint(error))
+        await asyncio.wait_for(writer.drain(), self._idle)
+
+    async def _answer(self, line: bytes) -> bytes | Pieces:
         request = decode(line)
         name = request.get("command") if request is not None else None
         handler = self._handlers.get(name) if isinstance(name, str) else None
         if request is None or handler is None:
-            return _error(f"unknown command; this daemon knows {', '.join(self._handlers)}")
+            return _error(f"{UNKNOWN}; this daemon knows {', '.join(self._handlers)}")
         try:
             result = handler(request)
+            if isinstance(result, AsyncGenerator):
+                return result
             if inspect.isawaitable(result):
                 async with asyncio.timeout(self._patience):
                     result = await result
             return encode({**result, "protocol": PROTOCOL})
-        except FwbouncerError as error:
-            return _error(str(error))
         except TimeoutError:
             return _error(f"no answer within {self._patience:g} s")
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the daemon
-            _log.exception("command %s failed", name)
-            return _error(f"{type(error).__name__} in the daemon; its log says more")
+            return _complaint(error)
 
 
 def _error(text: str) -> bytes:
-    return encode({"protocol": PROTOCOL, "error": text})
+    return answer(error=text)
+
+
+def _complaint(error: Exception) -> bytes:
+    if isinstance(error, FwbouncerError):
+        return _error(str(error))
+    _log.error("a command failed", exc_info=error)
+    return _error(f"{type(error).__name__} in the daemon; its log says more")
 
 
 def _bind(path: Path) -> socket.socket | None:

@@ -20,6 +20,15 @@ class LapiStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadingStatus:
+    """How far the first load is: what is done now, with how many decisions or elements, for how many seconds."""
+
+    phase: str  # "fetching" from the LAPI, "writing" to the kernel
+    count: int  # decisions that have come so far; elements that are being written
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionStatus:
     """What the ledger holds."""
 
@@ -28,17 +37,20 @@ class DecisionStatus:
     by_family: dict[str, int] = field(default_factory=dict)  # "IPv4", "IPv6"
     hosts: int = 0
     ranges: int = 0
+    by_type: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelStatus:
     """What the kernel holds, and what it is still to get."""
 
-    elements: int = 0
-    pending: int = 0
+    elements: int = 0  # that it must hold
+    pending: int = 0  # of them and others: those in which it differs, as far as is known
     last_error: str | None = None
     repairs: int = 0
     last_write_ms: float | None = None
+    held_back: int = 0  # for which a set of the administrator's has no room
+    settled: bool = False  # it has held, at least once since the start, all that it must
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,7 @@ class Status:
     owned: bool  # the table belongs to our socket, so nobody else can flush it
     since: float  # seconds that the daemon has been running
     lapi: LapiStatus
+    loading: LoadingStatus | None = None  # None once the first load is in the kernel
     decisions: DecisionStatus = DecisionStatus()
     kernel: KernelStatus = KernelStatus()
     protect: ProtectStatus = ProtectStatus()

@@ -23,14 +23,18 @@ def span(seconds: object) -> str:
 
 
 def traffic(value: object) -> str:
-    """Write packets and bytes."""
+    """Write packets and their bytes."""
     known = value if isinstance(value, Mapping) else {}
-    size = number(known.get("bytes"))
+    return f"{count(known.get('packets'))} packets, {size(known.get('bytes'))}"
+
+
+def size(value: object) -> str:
+    """Write bytes: `40 B`, `1.5 kB`."""
+    amount = number(value)
     power = 0
-    while size >= 1000 and power < 5:
-        size, power = size / 1000, power + 1
-    amount = f"{size:.1f}" if power else f"{size:.0f}"
-    return f"{count(known.get('packets'))} packets, {amount} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
+    while amount >= 1000 and power < 5:
+        amount, power = amount / 1000, power + 1
+    return f"{amount:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
 
 
 def number(value: object) -> float:

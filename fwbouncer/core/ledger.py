@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from fwbouncer.core.census import Census
 from fwbouncer.core.model import AddressKey, Family, Label, Millis, Page, family_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _EARLY: Millis = 5000
 _WINDOW = 19  # bits: deadlines are kept in windows of some nine minutes until they are near
 _NONE = -1
 
+Columns: TypeAlias = "tuple[array[int], list[AddressKey], array[int], list[Label | None]]"
 Touched = dict[str, dict[AddressKey, Millis]]
 
 
@@ -42,6 +43,7 @@ class Ledger:
         self._later: dict[int, array[int]] = {}
         self._soon: list[tuple[Millis, int]] = []
         self.touched: Touched = {}
+        self.census = Census()
         self.begun = 0  # claims that ever came
         self.over = 0  # claims that ever went, one way or another
         self.changes = 0  # grows with each change that isn't merely a claim running out
@@ -107,6 +109,8 @@ class Ledger:
                 self._note(label.group, key)
                 self._note(after.group, key)
                 self._labels[row] = after
+                self.census.count(label, len(key), -1)
+                self.census.count(after, len(key), 1)
             else:
                 continue
             moved += 1
@@ -131,9 +135,9 @@ class Ledger:
         """Return every address and network that is banned."""
         return list(self._head)
 
-    def columns(self) -> tuple[array[int], list[AddressKey], array[int], list[Label | None]]:
-        """Copy ids, keys, deadlines and labels, quickly; rows whose label is None are free."""
-        return self._ids[:], self._keys[:], self._deadlines[:], self._labels[:]
+    def columns(self) -> Columns:
+        """Copy all rows, quickly."""
+        return self.slice(0, self.rows)
 
     def expire(self, now: Millis) -> int:
         """End the claims whose deadline has come; returns how many."""
@@ -192,11 +196,22 @@ class Ledger:
                 for group, deadline in latest.items():
                     yield group, key, deadline
 
-    def census(self) -> tuple[Counter[str], Counter[int]]:
-        """Count the claims by origin, and by the length of their address key."""
-        origins = Counter(label.origin for label in self._labels if label is not None)
-        lengths = Counter(len(self._keys[row]) for row in self._row.values())
-        return origins, lengths
+    @property
+    def rows(self) -> int:
+        """Count the rows that `slice` can return, free ones included."""
+        return len(self._ids)
+
+    def slice(self, first: int, stop: int) -> Columns:
+        """Copy some rows of ids, keys, deadlines and labels; rows whose label is None are free.
+
+        Who walks over all of them in slices, while pages come in, sees every claim that was there all the time.
+        """
+        return (
+            self._ids[first:stop],
+            self._keys[first:stop],
+            self._deadlines[first:stop],
+            self._labels[first:stop],
+        )
 
     def _insert(self, decision: int, key: AddressKey, deadline: Millis, label: Label) -> None:
         head = self._head.get(key, _NONE)
@@ -218,6 +233,7 @@ class Ledger:
             self._next.append(head)
         self._head[key] = row
         self._row[decision] = row
+        self.census.count(label, len(key), 1)
         self.begun += 1
         self.changes += 1
         window = deadline >> _WINDOW
@@ -251,6 +267,7 @@ class Ledger:
         key, label = self._keys[row], self._labels[row]
         if label is not None:
             self._note(label.group, key)
+            self.census.count(label, len(key), -1)
         head = self._head[key]
         if head == row:
             if self._next[row] == _NONE:

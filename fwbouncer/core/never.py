@@ -44,11 +44,11 @@ class NeverBlock:
     def holds(self, key: AddressKey) -> bool:
         """Tell whether all of an address or network is never blocked."""
         family = family_of(key)
-        return not any(True for _ in self._holes(family).around_key(key))
+        return not any(True for _ in self.spared(family).around_key(key))
 
     def holes(self, layout: Layout) -> dict[Family, Holes]:
         """Return what must be cut out of the bans, in the families that have no set for it."""
-        every = {family: self._holes(family) for family in Family if family not in layout.spares}
+        every = {family: self.spared(family) for family in Family if family not in layout.spares}
         return {family: holes for family, holes in every.items() if holes}
 
     def rebase(self, holding: Holding, layout: Layout, now: Millis) -> int:
@@ -86,12 +86,13 @@ class NeverBlock:
                     if family_of(key) is family:
                         yield target, key, until
 
-    def _target(self, family: Family) -> SetKey:
-        return SetKey(NEVER_BLOCK, family, Kind.RANGES if self._layout.flatten else Kind.HOSTS)
-
-    def _holes(self, family: Family) -> Holes:
+    def spared(self, family: Family) -> Holes:
+        """Return a family's addresses that are never blocked."""
         size = family.size
         pieces = (element for element, _ in self._ranges[family].elements())
         return Holes(
             family, ((int.from_bytes(p[:size], "big"), int.from_bytes(p[size:], "big")) for p in pieces)
         )
+
+    def _target(self, family: Family) -> SetKey:
+        return SetKey(NEVER_BLOCK, family, Kind.RANGES if self._layout.flatten else Kind.HOSTS)

@@ -112,13 +112,13 @@ class Guardian:
 
     def status(self) -> NeverBlockStatus:
         """Return what the status shows."""
-        found = {source: [shown(key) for key in keys] for source, keys in self._sources().items() if keys}
+        found = {source: [shown(key) for key in keys] for source, keys in self.sources().items() if keys}
         return NeverBlockStatus(len(self._keeper.book.never), found)
 
     def _apply(self) -> None:
         """Tell the book, and whoever keeps the kernel, if anything is new."""
         entries: dict[AddressKey, Millis] = {}
-        for keys in self._sources().values():
+        for keys in self.sources().values():
             for key, until in keys.items():
                 entries[key] = max(until, entries.get(key, 0))
         if entries == self._keeper.book.never.entries:
@@ -128,7 +128,7 @@ class Guardian:
         else:
             self._keeper.wake()
 
-    def _sources(self) -> dict[str, dict[AddressKey, Millis]]:
+    def sources(self) -> dict[str, dict[AddressKey, Millis]]:
         """Return who is never blocked until when, by what says so."""
         ours, addresses = self._config.never_block, self._names.addresses()
         keys, hosts = lapi_hosts(self._config.lapi.urls)

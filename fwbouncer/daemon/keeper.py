@@ -42,6 +42,7 @@ class Keeper:
         self.last_error: str | None = None
         self.last_write_ms: float | None = None
         self.told: Told = _nobody_asks
+        self.writing: tuple[int, Millis] | None = None  # how many elements are being written, and since when
         self._clock = clock
         self._wake = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kernel")
@@ -172,7 +173,11 @@ class Keeper:
 
     async def _write(self, change: Change) -> None:
         began = self._clock()
-        await self._call(lambda: self.backend.apply(change))
+        self.writing = sum(map(len, change.values())), began
+        try:
+            await self._call(lambda: self.backend.apply(change))
+        finally:
+            self.writing = None
         self.book.done(change)
         self.last_write_ms = float(self._clock() - began)
         if self.backend.fileno() is not None:

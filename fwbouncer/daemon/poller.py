@@ -43,6 +43,7 @@ class Poller:
         self.last_answer: Millis | None = None
         self.last_snapshot: Millis | None = None
         self.next_poll: Millis = clock()
+        self.asking: Millis | None = None  # since when, while an answer is awaited
         self.error: str | None = None
         self._book = book
         self._keeper = keeper
@@ -75,6 +76,7 @@ class Poller:
         startup = self._need_snapshot or self.pacing.snapshot_due(began, suspected=self._doubtful)
         look_again = self._book.look_again
         startup |= look_again is not None and began >= look_again
+        self.asking = began
         try:
             page = await self.client.poll(startup)
         except LapiRefused:
@@ -84,6 +86,8 @@ class Poller:
             return self._failed("the LAPI refuses our key now; the bans stay as they are")
         except LapiError as error:
             return self._failed(str(error))
+        finally:
+            self.asking = None
         now = self._clock()
         if self.error is not None:
             _log.info("the LAPI answers again", extra=fields("outage_over"))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from fwbouncer import __version__
-from fwbouncer.control.status import DecisionStatus, KernelStatus, LapiStatus, ProtectStatus, Status, Traffic
+from fwbouncer.control.status import (
+    DecisionStatus,
+    KernelStatus,
+    LapiStatus,
+    LoadingStatus,
+    ProtectStatus,
+    Status,
+    Traffic,
+)
 from fwbouncer.core.model import NEVER_BLOCK, Family, Millis
 from fwbouncer.core.ports import words
 from fwbouncer.kernel.ruleset import PROCESSED
@@ -17,54 +26,41 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
-    from fwbouncer.daemon.cutter import Cutter
-    from fwbouncer.daemon.guardian import Guardian
     from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.daemon.parts import Parts
     from fwbouncer.daemon.poller import Poller
     from fwbouncer.daemon.saver import Saver
     from fwbouncer.daemon.scope import Scope
     from fwbouncer.kernel.backend import Counted
 
 
-def status(  # noqa: PLR0913 - every part of the daemon has its say
-    config: Config,
-    keeper: Keeper,
-    poller: Poller,
-    counted: Iterable[Counted],
-    saver: Saver,
-    guardian: Guardian,
-    scope: Scope,
-    cutter: Cutter,
-    *,
-    owned: bool,
-    now: Millis,
-    since: Millis,
-) -> Status:
+def status(parts: Parts, counted: Iterable[Counted], now: Millis) -> Status:
     """Gather the answer to the command status."""
+    config, keeper, book = parts.config, parts.keeper, parts.keeper.book
     dropped, processed, spared = _traffic(counted)
     return Status(
         version=__version__,
         pid=os.getpid(),
         mode=config.mode.value,
-        owned=owned,
-        since=(now - since) / 1000,
-        lapi=_lapi(poller, now),
+        owned=parts.owned,
+        since=(now - parts.since) / 1000,
+        lapi=_lapi(parts.poller, now),
+        loading=_loading(parts, now),
         decisions=_decisions(keeper),
-        kernel=KernelStatus(
-            elements=len(keeper.book.wanted),
-            pending=len(keeper.book.delta),
-            last_error=keeper.last_error,
-            repairs=keeper.repairs,
-            last_write_ms=keeper.last_write_ms,
-        ),
-        protect=_protect(config, scope),
-        rejects=dict(keeper.book.rejects),
-        ignored=dict(keeper.book.ignored),
+        kernel=_kernel(keeper),
+        protect=_protect(config, parts.scope),
+        rejects=dict(book.rejects),
+        ignored=dict(book.ignored),
         dropped=dropped,
         processed=processed,
-        never_block=replace(guardian.status(), passed=spared),
-        sessions=cutter.status(now),
-        warnings=(*config.warnings, *_warnings(keeper.book, saver), *guardian.warnings, *scope.warnings),
+        never_block=replace(parts.guardian.status(), passed=spared),
+        sessions=parts.cutter.status(now),
+        warnings=(
+            *config.warnings,
+            *_warnings(book, parts.saver),
+            *parts.guardian.warnings,
+            *parts.scope.warnings,
+        ),
     )
 
 
@@ -77,6 +73,39 @@ def _protect(config: Config, scope: Scope) -> ProtectStatus:
         replies=config.replies.value,
         james_conf=str(reading.folder) if reading else None,
         proxied=str(reading.proxied_ports) if reading else "",
+    )
+
+
+def traffic(counted: Iterable[Counted]) -> dict[str, Any]:
+    """Return what was dropped by group, and what was seen and let pass, as the command top asks for it."""
+    dropped, processed, spared = _traffic(counted)
+    return {
+        "dropped": {group: asdict(each) for group, each in dropped.items()},
+        "processed": asdict(processed),
+        "never_block": asdict(spared),
+    }
+
+
+def _loading(parts: Parts, now: Millis) -> LoadingStatus | None:
+    """Say how far the first load is, until the kernel holds it."""
+    poller, keeper = parts.poller, parts.keeper
+    if keeper.writing is not None and not keeper.settled.is_set():
+        elements, since = keeper.writing
+        return LoadingStatus("writing", elements, (now - since) / 1000)
+    if poller.asking is not None and poller.last_snapshot is None:
+        return LoadingStatus("fetching", poller.client.arriving, (now - poller.asking) / 1000)
+    return None
+
+
+def _kernel(keeper: Keeper) -> KernelStatus:
+    return KernelStatus(
+        elements=len(keeper.book.wanted),
+        pending=len(keeper.book.delta),
+        held_back=keeper.book.delta.held_back,
+        settled=keeper.settled.is_set(),
+        last_error=keeper.last_error,
+        repairs=keeper.repairs,
+        last_write_ms=keeper.last_write_ms,
     )
 
 
@@ -104,11 +133,18 @@ def _lapi(poller: Poller, now: Millis) -> LapiStatus:
 
 
 def _decisions(keeper: Keeper) -> DecisionStatus:
-    origins, lengths = keeper.book.ledger.census()
+    origins: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    for label, length, count in keeper.book.ledger.census:
+        origins[label.origin] += count
+        types[label.type] += count
+        lengths[length] += count
     four, six = Family.V4.size, Family.V6.size
     return DecisionStatus(
         total=len(keeper.book.ledger),
         by_origin=dict(origins),
+        by_type=dict(types),
         by_family={"IPv4": lengths[four] + lengths[four + 1], "IPv6": lengths[six] + lengths[six + 1]},
         hosts=lengths[four] + lengths[six],
         ranges=lengths[four + 1] + lengths[six + 1],

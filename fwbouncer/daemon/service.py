@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from fwbouncer.config.schema import Config
 from fwbouncer.control.server import Control, Handler
-from fwbouncer.daemon import assembly, report
+from fwbouncer.daemon import assembly
+from fwbouncer.daemon.answers import Answers
 from fwbouncer.daemon.keeper import Keeper
+from fwbouncer.daemon.parts import Parts
 from fwbouncer.daemon.poller import Poller
 from fwbouncer.daemon.saver import Saver
 from fwbouncer.daemon.scope import Scope
@@ -96,7 +98,7 @@ class Daemon:
         ):
             asyncio.get_running_loop().add_signal_handler(number, act)
         commands: dict[str, Handler] = {
-            "status": self._status,
+            **Answers(self._parts).handlers(),
             "teardown": self._teardown,
             "unblock": self._guardian.unblocked.handle,
         }
@@ -256,22 +258,18 @@ class Daemon:
             return f"STATUS={bans} decisions enforced; the LAPI fails: {self._poller.error}"
         return f"STATUS={bans} decisions enforced"
 
-    async def _status(self, request: dict[str, Any]) -> dict[str, Any]:
-        del request
-        counted = await self._keeper.call(self._keeper.backend.counters)
-        return report.status(
+    def _parts(self) -> Parts:
+        return Parts(
             self._config,
             self._keeper,
             self._poller,
-            counted,
             self._saver,
             self._guardian,
             self._scope,
             self._cutter,
             owned=self._where.owned,
-            now=assembly.clock(),
             since=self._since,
-        ).as_dict()
+        )
 
     async def _teardown(self, request: dict[str, Any]) -> dict[str, Any]:
         """Take everything out of the kernel through the socket that owns it, and end."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fwbouncer.core.model import Change, Family, Holding, Layout, Millis
+from fwbouncer.core.model import Change, Family, Holding, Layout, Millis, SetKey
 
 Clock = Callable[[], Millis]
 
@@ -19,6 +19,16 @@ class Counted:
     family: Family
     packets: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A set that holds an address, by the kernel's own word."""
+
+    target: SetKey
+    name: str  # as the administrator's tools name it: "ip crowdsec crowdsec-blacklists-CAPI"
+    until: Millis | None  # None where the kernel doesn't say; FOREVER where it doesn't end
+    rules: tuple[str, ...]  # those that use the set now: "crowdsec-chain-input: banned by CAPI"
 
 
 class Backend(Protocol):
@@ -45,6 +55,9 @@ class Backend(Protocol):
 
     def counters(self) -> list[Counted]:
         """Read the counters; costs nothing that grows with the sets."""
+
+    def holders(self, address: bytes) -> list[Held]:
+        """Ask the kernel which sets of ours hold an address; reads no whole set. From any thread."""
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when somebody may have changed the kernel; None if there is none."""

@@ -94,6 +94,13 @@ def list_elements(name: str) -> Message:
     return _message(Command.LIST, f"listing ipset {name}", name, flags=wire.NLM_F_DUMP)
 
 
+def test(name: str, address: bytes) -> Message:
+    """Ask whether a set matches an address; in a set of networks, one that holds it is enough."""
+    return _message(
+        Command.TEST, f"looking into ipset {name}", name, wire.nested(Top.DATA, pack(address, None))
+    )
+
+
 def pack(key: AddressKey, timeout: int | None) -> bytes:
     """Pack one element, ready to be numbered; a timeout of None is left out."""
     size = len(key) & ~1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import ONE_GROUP, Change, Family, Holding, Kind, Layout, SetChange, SetKey
 from fwbouncer.errors import ConfigError, KernelError, NoSuchObject
 from fwbouncer.kernel import iptables
-from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel.backend import Clock, Counted, Held
 from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT
 from fwbouncer.kernel.ipset_socket import IpsetSocket
 from fwbouncer.kernel.ipset_store import SetStore, growable
@@ -120,6 +121,15 @@ class IpsetBackend:
             found.append(Counted(ONE_GROUP, family, packets, size))
             found.append(Counted("processed", family, passed + packets, passed_size + size))
         return found
+
+    def holders(self, address: bytes) -> list[Held]:
+        """Ask the kernel; the rules are the administrator's."""
+        family = Family.V4 if len(address) == 4 else Family.V6
+        name = self._names.get(family)
+        with closing(IpsetSocket.open()) as sets:
+            if name is None or not sets.holds(name, address):
+                return []
+        return [Held(_key(family), f"ipset {name}", None, ())]
 
     def fileno(self) -> int | None:
         """Return None: ipset tells nobody of changes."""

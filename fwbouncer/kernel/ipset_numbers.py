@@ -31,6 +31,7 @@ class Command(IntEnum):
     LIST = 7
     ADD = 9
     DELETE = 10
+    TEST = 11
 
 
 class Top(IntEnum):
@@ -62,6 +63,7 @@ class Data(IntEnum):
     MEMSIZE = 26
 
 
+ABSENT = 4103
 HASH_FULL = 4352
 IN_USE = 4100
 _WORDS = {
@@ -71,7 +73,7 @@ _WORDS = {
     IN_USE: "the set is in use by a rule",
     4101: "a set of that name exists already",
     4102: "the two sets differ in type or family",
-    4103: "the element is there already, or missing",
+    ABSENT: "the element is there already, or missing",
     4104: "a prefix length that the set's type doesn't take",
     4106: "the set is of another address family",
     4107: "the set was made without timeouts",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted, SetFull
 from fwbouncer.kernel import ipset, ipset_list, wire
-from fwbouncer.kernel.ipset_numbers import HASH_FULL, IN_USE, Command, describe
+from fwbouncer.kernel.ipset_numbers import ABSENT, HASH_FULL, IN_USE, Command, describe
 from fwbouncer.kernel.socket import NetlinkSocket
 
 if TYPE_CHECKING:
@@ -73,6 +73,15 @@ class IpsetSocket(NetlinkSocket):
         # To the end before the first is used: while a list is open, the set can't be swapped or destroyed.
         for reply in self._listed(ipset.list_elements(name)):
             yield from ipset_list.elements(reply.payload)
+
+    def holds(self, name: str, address: bytes) -> bool:
+        """Tell whether a set matches an address, itself or with a network around it; a missing set doesn't."""
+        (error,) = self._exchange([message := ipset.test(name, address)])
+        if error is None:
+            return True
+        if error.number in (ABSENT, errno.ENOENT):
+            return False
+        raise _refusal(error, message)
 
     def run(self, message: Message) -> None:
         """Carry out one command."""

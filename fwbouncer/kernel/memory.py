@@ -26,7 +26,7 @@ from fwbouncer.core.model import (
     SetKey,
 )
 from fwbouncer.errors import KernelError, SetFull
-from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel.backend import Clock, Counted, Held
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +80,17 @@ class Memory:
         """Return what `meet` counted, 40 bytes a packet."""
         dropped = [Counted(group, family, n, 40 * n) for (group, family), n in self._dropped.items()]
         return dropped + [Counted(group, family, n, 40 * n) for (group, family), n in self._seen.items()]
+
+    def holders(self, address: bytes) -> list[Held]:
+        """Return the sets that hold an address now; rules there are none."""
+        now, found = self._clock(), []
+        for target, held in list(self._sets.items()):
+            if target.family.size != len(address):
+                continue
+            ends = [d for e, d in list(held.items()) if d > now and _holds(e, address)]
+            if ends:
+                found.append(Held(target, f"{target.group} ({target.kind.value})", max(ends), ()))
+        return found
 
     def fileno(self) -> int | None:
         """Nothing ever becomes readable."""

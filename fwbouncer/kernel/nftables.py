@@ -17,8 +17,8 @@ from fwbouncer.core.model import (
     Millis,
 )
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted
-from fwbouncer.kernel import elements, filling, mend, nft, ruleset, standing, wire
-from fwbouncer.kernel.backend import Clock, Counted
+from fwbouncer.kernel import elements, filling, lookup, mend, nft, ruleset, standing, wire
+from fwbouncer.kernel.backend import Clock, Counted, Held
 from fwbouncer.kernel.found import Found, target_of
 from fwbouncer.kernel.nft import Verb, request
 from fwbouncer.kernel.socket import NetlinkSocket
@@ -120,6 +120,11 @@ class Nftables:
                     found.append(Counted(group, family, packets, octets))
         reader.close()
         return found
+
+    def holders(self, address: bytes) -> list[Held]:
+        """Ask the kernel, on a socket of its own."""
+        place = self._config.nft.get(Family.V4 if len(address) == 4 else Family.V6)
+        return lookup.holders(place, address, self._clock()) if place else []
 
     def fileno(self) -> int | None:
         """Return the watch's descriptor; an owned table needs no watch."""

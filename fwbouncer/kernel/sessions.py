@@ -103,6 +103,13 @@ class Sessions:
         return [each for peer in suspects.among(by_peer) for each in by_peer[peer]]
 
 
+def count_with(peer: AddressKey) -> int:
+    """Count the open sessions with an address, or with those of a network, whoever opened them."""
+    families = [family for family in Family if family is Family.V6 or len(peer) < 8]
+    with closing(_diagnosis()) as sock:
+        return sum(1 for family in families for _ in _listed(sock, family, tcp.OPEN, [peer]))
+
+
 def _with_origins(connections: Sequence[Connection]) -> Iterator[Session]:
     """Tell who opened each: tracking knows it; else it was the peer if somebody listens where it is connected to."""
     listeners: set[tuple[AddressKey, int]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Mode
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fwbouncer.config.schema import Config
-    from fwbouncer.kernel.backend import Backend, Clock, Counted
+    from fwbouncer.kernel.backend import Backend, Clock, Counted, Held
 
 # Seconds between two looks; each costs about a tenth of a millisecond, and one more for 100,000 bans.
 PULSE = 0.75
@@ -115,6 +116,12 @@ class IptablesBackend:
     def counters(self) -> list[Counted]:
         """Read the rules' counters."""
         return [counted for side in self._sides.values() for counted in side.counters()]
+
+    def holders(self, address: bytes) -> list[Held]:
+        """Ask the kernel, on a socket of its own."""
+        side = self._sides.get(Family.V4 if len(address) == 4 else Family.V6)
+        with closing(IpsetSocket.open()) as sets:
+            return list(side.holders(sets, address)) if side else []
 
     def fileno(self) -> int | None:
         """Return None: neither ipset nor iptables tells of changes."""

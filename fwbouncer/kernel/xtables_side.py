@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.model import NEVER_BLOCK, Family, Holding, Kind, SetChange, SetKey
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject
 from fwbouncer.kernel import ipset, iptables
-from fwbouncer.kernel.backend import Counted
+from fwbouncer.kernel.backend import Counted, Held
 from fwbouncer.kernel.iptables import Chain, Skeleton, Table
 from fwbouncer.kernel.iptables_skeleton import jumps, skeleton
 from fwbouncer.kernel.xtables_names import Names
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Config
     from fwbouncer.kernel.ipset_list import Header
-    from fwbouncer.kernel.ipset_socket import Ipsets
+    from fwbouncer.kernel.ipset_socket import Ipsets, IpsetSocket
     from fwbouncer.kernel.ipset_store import SetStore
     from fwbouncer.kernel.xtables import Filter
 
@@ -123,6 +123,19 @@ class Side:
                 elif line.rule == iptables.JUMP:
                     packets, size = packets + line.packets, size + line.bytes
         yield Counted("processed", self.family, packets, size)
+
+    def holders(self, sets: IpsetSocket, address: bytes) -> Iterator[Held]:
+        """Ask the kernel which sets hold an address, and which rules use those."""
+        holding = {name: group for group, name in list(self._names.of.items()) if sets.holds(name, address)}
+        table = self._rules.save() if holding else {}
+        for name, group in holding.items():
+            rules = [
+                f"{chain}: {iptables.join(rule)}"
+                for chain, there in table.items()
+                for rule in there.rules()
+                if (iptables.set_of(rule) or ("",))[0] == name
+            ]
+            yield Held(SetKey(group, self.family, Kind.HOSTS), f"ipset {name}", None, tuple(rules))
 
     def remove(self) -> None:
         """Take out the jumps, the chains and then the sets, which can't go while a rule uses them."""

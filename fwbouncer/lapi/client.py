@@ -97,6 +97,7 @@ class Client:
         self._cursor: Endpoint | None = None  # the LAPI that will send what is new since our last page
         self.requests = 0
         self.failures = 0
+        self.arriving = 0  # decisions of the page that is coming in, so far
 
     @property
     def url(self) -> str:
@@ -212,6 +213,7 @@ class Client:
         parser = PageParser(builder.sinks, limits.size)
         now = asyncio.get_running_loop().time
         began, size, rested = now(), 0, 0
+        self.arriving = 0
         async with aclosing(_body(response)) as chunks:
             async for chunk in chunks:
                 # A duration counts from when its row is written, and a large body takes a while to write.
@@ -221,6 +223,7 @@ class Client:
                 deadline.move(began + limits.body + size / limits.pace - now())
                 if size - rested >= SLICE:
                     rested = size
+                    self.arriving = len(builder.page.ids)
                     await asyncio.sleep(0)
         parser.close()
         return builder.page

@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwbouncer.control.client import NotRunning, ask
+from fwbouncer.control.client import NotRunning, ask, stream
 from fwbouncer.control.page import render
 from fwbouncer.control.server import Control
 from fwbouncer.control.status import (
     DecisionStatus,
     KernelStatus,
     LapiStatus,
+    LoadingStatus,
     NeverBlockStatus,
     Status,
     Traffic,
@@ -31,7 +32,7 @@ from fwbouncer.control.words import span
 from fwbouncer.errors import ControlError, KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from fwbouncer.control.server import Handler
@@ -291,6 +292,10 @@ class TestClient:
             (b"{}\n", "is not fwbouncer"),
             (b'{"protocol":2}\n', "speaks protocol 2 and this command 1; restart the daemon"),
             (b'{"protocol":1,"error":"why not"}\n', "^why not$"),
+            (
+                b'{"protocol":1,"error":"unknown command; this daemon knows ping"}\n',
+                "is older than this command",
+            ),
         ],
     )
     def test_wrong_answers(self, path: Path, sent: bytes, words: str) -> None:
@@ -323,6 +328,79 @@ class TestClient:
             ask(path / ("x" * 120), "status")
 
 
+class TestStream:
+    """Answers that are lists."""
+
+    @staticmethod
+    def lister(pieces: list[bytes], error: Exception | None = None) -> Handler:
+        """Answer with pieces, then with an error if there is one."""
+
+        async def handle(_: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+            for piece in pieces:
+                yield piece
+            if error is not None:
+                raise error
+
+        return handle
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [[], [b'{"a":1}\n'], [b'{"a":1}\n{"a":2}\n', b"", b'{"a":3}\n'], [b'{"a":1}\n' * 100_000] * 3],
+    )
+    def test_all_of_it(self, path: Path, pieces: list[bytes]) -> None:
+        """Everything comes, in whole lines, and the connection can be asked again."""
+        control = Control(path, handlers(list=self.lister(pieces)))
+        got = with_control(control, lambda: list(stream(path, "list")))
+        assert b"".join(got) == b"".join(pieces)
+        assert all(piece.endswith(b"\n") for piece in got)
+
+    def test_breaks_off(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """What fails in the middle is told as the reason, behind what came before it."""
+        broken = {
+            "a": self.lister([b"{}\n"], KernelError("why not")),
+            "b": self.lister([], ZeroDivisionError("x")),
+        }
+        control = Control(path, broken)
+
+        def both() -> list[str]:
+            said = []
+            for name in "ab":
+                with pytest.raises(ControlError) as caught:
+                    list(stream(path, name))
+                said.append(str(caught.value))
+            return said
+
+        assert with_control(control, both) == [
+            "why not",
+            "ZeroDivisionError in the daemon; its log says more",
+        ]
+        assert "a command failed" in caplog.text
+
+    def test_reader_that_leaves(self, path: Path) -> None:
+        """Who reads no further ends the list, and nothing else."""
+        control = Control(path, handlers(list=self.lister([b"{}\n" * 100_000] * 1000)))
+
+        def leave() -> dict[str, Any]:
+            pieces = stream(path, "list")
+            next(pieces)
+            pieces.close()
+            return ask(path, "ping")
+
+        assert with_control(control, leave)["pong"] == 1
+
+    def test_others_are_served_meanwhile(self, path: Path) -> None:
+        """A reader that stops in the middle keeps nobody waiting."""
+        control = Control(path, handlers(list=self.lister([b"{}\n" * 100_000] * 100)))
+
+        def both() -> tuple[dict[str, Any], int]:
+            pieces = stream(path, "list")
+            next(pieces)
+            return ask(path, "ping"), sum(1 for _ in pieces)
+
+        answer, rest = with_control(control, both)
+        assert (answer["pong"], rest > 0) == (1, True)
+
+
 FULL = Status(
     version="0.1.0",
     pid=4711,
@@ -331,11 +409,17 @@ FULL = Status(
     since=93784,
     lapi=LapiStatus("http://127.0.0.1:8080/", 1.5, 200, "refused\x1b[31m", 8, 1200),
     decisions=DecisionStatus(
-        12345, {"lists:x": 345, "CAPI": 12000}, {"IPv4": 12000, "IPv6": 345}, 12000, 345
+        12345,
+        {"lists:x": 345, "CAPI": 12000},
+        {"IPv4": 12000, "IPv6": 345},
+        12000,
+        345,
+        {"ban": 12344, "captcha": 1},
     ),
     kernel=KernelStatus(12345, 2, "ENOBUFS", 1, 0.42),
     rejects={"loopback": 1},
     ignored={"scope AS": 3},
+    loading=LoadingStatus("fetching", 4711, 2.5),
     dropped={"CAPI": Traffic(10, 1500), "cscli": Traffic(1, 40)},
     processed=Traffic(123456, 10**10),
     never_block=NeverBlockStatus(3, {"listed": ["192.0.2.1"], "own-addresses": ["127.0.0.1", "::1"]}),
@@ -354,10 +438,12 @@ class TestStatus:
             "           answered 1.5 s ago, asked again in 8.0 s",
             "           everything compared 20 min ago",
             "           failing for 3 min 20 s: refused\\x1b[31m",
+            "loading    4,711 decisions have come from the LAPI, in 2.5 s",
             "decisions  12,345 (12,000 IPv4, 345 IPv6)",
             "           12,000 hosts, 345 ranges",
             "           12,000 from CAPI",
             "           345 from lists:x",
+            "           by type: 12,344 ban, 1 captcha",
             "ports      all closed to the banned",
             "spared     3 never blocked: 1 listed, 2 own-addresses",
             "kernel     12,345 elements, 2 to be written, last write took 0.4 ms",

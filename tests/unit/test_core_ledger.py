@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fwbouncer.core.ledger import JITTER, Ledger
+from fwbouncer.core.model import Label
 from tests.unit.core_naive import DURATIONS, HOUR, IDS, LABELS, Naive, page, pages, thorough
 
 if TYPE_CHECKING:
-    from fwbouncer.core.model import AddressKey, Label, Millis
+    from fwbouncer.core.model import AddressKey, Millis
 
 A: AddressKey = bytes([192, 0, 2, 1])
 B: AddressKey = bytes([192, 0, 2, 2])
@@ -29,10 +31,19 @@ def _same(naive: Naive, ledger: Ledger) -> None:
         for i, deadline, label in ledger.claims(key)
     }
     assert expected == held
+    assert expected == {row for row in zip(*ledger.columns(), strict=True) if row[3] is not None}
+    assert Counter((c.label, len(c.key)) for c in naive.claims.values()) == _counted(ledger)
     assert len(expected) == len(ledger)
     listed = list(ledger.addresses())
     assert {(group, key, naive.deadline(group, key)) for group, key in naive.places()} == set(listed)
     assert len(listed) == len(set(listed))
+
+
+def _counted(ledger: Ledger) -> Counter[tuple[Label, int]]:
+    counts: Counter[tuple[Label, int]] = Counter()
+    for label, length, count in ledger.census:
+        counts[label, length] += count
+    return counts
 
 
 @thorough
@@ -213,9 +224,8 @@ def test_census_counts_by_origin_and_kind_of_address() -> None:
     ]
     ledger.absorb(page(rows), NOW)
     ledger.absorb(page([], ended=[2]), NOW)
-    origins, lengths = ledger.census()
-    assert dict(origins) == {"crowdsec": 1, "CAPI": 2}
-    assert dict(lengths) == {4: 1, 5: 1, 16: 1}
+    counted = {(label.origin, length): count for label, length, count in ledger.census}
+    assert counted == {("crowdsec", 4): 1, ("CAPI", 5): 1, ("CAPI", 16): 1}
 
 
 @thorough
@@ -226,3 +236,14 @@ def test_dropping_what_is_not_there_changes_nothing(decisions: list[int]) -> Non
     ledger.drop(decisions)
     ledger.absorb(page([], ended=decisions), NOW)
     assert ledger.take_touched() == {}
+
+
+def test_labels_are_let_go_of() -> None:
+    """A scenario that no claim has any more takes no memory, however many there were."""
+    ledger = Ledger()
+    for n in range(100):
+        label = Label("crowdsec", f"scenario {n}", "ban", "crowdsec")
+        ledger.absorb(page([(n, A, NOW + 10, label), (-1 - n, B, NOW + 10, label)]), NOW)
+        ledger.absorb(page([], ended=[n, -1 - n]), NOW)
+    assert not ledger.census._labels
+    assert not ledger.census._counts

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwbouncer.commands.unblock import seconds
+from fwbouncer.commands.times import seconds
 from fwbouncer.config.load import draft
 from fwbouncer.config.never_block import MOST_ENTRIES, SHORTEST, entry, gathered, listed, spared
 from fwbouncer.config.schema import NeverBlock
@@ -161,10 +161,10 @@ class TestTimes:
     )
     def test_good(self, text: str, length: int) -> None:
         """Go's durations and days are understood."""
-        assert seconds(text) == length
+        assert seconds(text, "--for", 30) == length
 
     @pytest.mark.parametrize("text", ["", "0s", "-1h", "31d", "721h", "1", "for ever", "1.5d"])
     def test_refused(self, text: str) -> None:
         """A time that is none, or longer than a rescue should last, is refused."""
         with pytest.raises(ConfigError, match="no time up to 30d"):
-            seconds(text)
+            seconds(text, "--for", 30)
