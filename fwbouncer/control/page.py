@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 def render(status: Mapping[str, Any], *, color: bool) -> str:
     """Write the page. It takes what an older or newer daemon sent, too: what is missing is left out."""
     parts = (
-        _daemon, _lapi, _loading, _bans, _protect, _never_block, _kernel, _sessions, _packets, _complaints
+        _daemon,
+        _lapi,
+        _loading,
+        _bans,
+        _protect,
+        _never_block,
+        _kernel,
+        _sessions,
+        _packets,
+        _complaints,
     )
     return page((line for part in parts for line in part(status)), color=color)
 
