@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,14 @@ class Engine:
             query = "SELECT type, scope, scenario FROM decisions WHERE value = ?"
             return list(database.execute(query, (value,)))
 
+    def decided(self, value: str) -> int:
+        """Return when the LAPI stored its first decision on an address, in nanoseconds since 1970."""
+        with contextlib.closing(sqlite3.connect(self.folder / "data" / "crowdsec.db")) as database:
+            query = "SELECT created_at FROM decisions WHERE value = ? ORDER BY id LIMIT 1"
+            ((stored,),) = database.execute(query, (value,))
+        print("STORED", stored)
+        return round(datetime.fromisoformat(str(stored)).timestamp() * 1e6) * 1000
+
     def allow(self, key: str) -> None:
         """Make a bouncer's key known."""
         self._crowdsec("cscli", "bouncers", "add", "story", "-k", key)
@@ -219,7 +228,7 @@ class Engine:
 
     @property
     def _env(self) -> dict[str, str]:
-        return os.environ | {"LD_LIBRARY_PATH": f"{self._root}/usr/lib/x86_64-linux-gnu"}
+        return os.environ | {"LD_LIBRARY_PATH": crowdsec.libraries(self._root)}
 
     def _explained(self, parser: str) -> Iterable[Explained]:
         # The whole dump is tens of megabytes of YAML, mostly of other parsers.

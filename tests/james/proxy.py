@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.crowdsec.james import PORTS, PROXIED
+from tests.lab.crowdsec import libraries
 from tests.lab.net import HONEST, MAIL
 from tests.lab.packets import dial
 
@@ -55,10 +56,16 @@ class HaProxy:
         config = folder / "haproxy.cfg"
         config.write_text(_CONFIG + "".join(_listen(name) for name in ("smtp", "imap", "pop3")))
         program = root / "usr/sbin/haproxy"
-        libraries = "LD_LIBRARY_PATH=" + ":".join(str(path) for path in root.glob("usr/lib/*-linux-gnu"))
         with (folder / "haproxy.log").open("ab") as log:
             self._process = net.mail.start(
-                "env", libraries, str(program), "-db", "-f", str(config), stdout=log, stderr=log
+                "env",
+                f"LD_LIBRARY_PATH={libraries(root)}",
+                str(program),
+                "-db",
+                "-f",
+                str(config),
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + 20
         while dial(net.honest, HONEST[4], ADDRESSES[4], PORTS["smtp"] + ABOVE) == "refused":

@@ -19,7 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tests.crowdsec.james import PASSWORD, PORTS
 from tests.crowdsec.provoke import ALICE
@@ -27,7 +27,7 @@ from tests.james import proxy, remote
 from tests.james.attack import KINDS, Attacker, Kind
 from tests.james.honest import Friend, Reader, letter, post
 from tests.james.log import in_java
-from tests.james.world import POLL, Parts, World, open_files, world
+from tests.james.world import POLL, Parts, World, world
 from tests.lab.net import HONEST, MAIL
 from tests.lab.packets import dial
 
@@ -50,12 +50,23 @@ def row(name: str, text: str) -> None:
     print(f"    {name:<36} {text}", flush=True)
 
 
-def wait_until_gone(socket: str, pid: int) -> None:
-    """Wait until a program has closed a socket."""
-    deadline = time.monotonic() + SOON
-    while socket in open_files(pid):
-        assert time.monotonic() < deadline, f"{socket} is still open in {pid} after {SOON} s"
-        time.sleep(0.005)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How an attacker was cut off; times are milliseconds after James wrote the line that decided."""
+
+    kind: Kind
+    source: str
+    guesses: int
+    decided: float  # the LAPI had the decision
+    dropped: float  # the first packet that was dropped was sent
+    closed: float  # the server's socket of its other session was gone
+
+    HEAD: ClassVar = f"{'attack':<14}{'from':<20}{'guesses':>7}{'decision':>13}{'packets':>11}{'session':>11}"
+
+    def __str__(self) -> str:
+        """As one line of a table."""
+        when = f"{self.decided:10.0f} ms{self.dropped:8.0f} ms{self.closed:8.0f} ms"
+        return f"{self.kind.name:<14}{self.source:<20}{self.guesses:7}{when}"
 
 
 @dataclass(slots=True)
@@ -63,7 +74,7 @@ class Story:
     """What has happened so far."""
 
     world: World
-    times: list[tuple[str, str, float]] = field(default_factory=list)  # attack, address, milliseconds
+    cuts: list[Cut] = field(default_factory=list)
 
     def tell(self) -> None:
         """All chapters."""
@@ -101,7 +112,8 @@ class Story:
                 row(one.name, f"{one.rounds} times, no error; the slowest took {one.slowest * 1000:.0f} ms")
 
     def _guessing(self) -> None:
-        say("Guessing: each attacker goes on until nobody answers")
+        say("Each attacker goes on until nobody answers; times are milliseconds after the line that decided")
+        print(f"    {Cut.HEAD}")
         for number, kind in enumerate(KINDS, start=1):
             for source in (f"198.18.1.{number}", f"2001:db8:ba0::1:{number}"):
                 target = MAIL[6 if ":" in source else 4], kind.port
@@ -109,8 +121,9 @@ class Story:
 
     def _proxied(self) -> None:
         say(
-            "The same through HAProxy, which tells James who its clients are: they are banned, and never the proxy"
+            "The same through HAProxy, which tells James its clients' names: they are banned, never the proxy"
         )
+        print(f"    {Cut.HEAD}")
         for number, kind in enumerate(KINDS, start=1):
             source = f"198.18.2.{number}" if number % 2 else f"2001:db8:ba0::2:{number}"
             target = proxy.ADDRESSES[6 if ":" in source else 4], kind.port + proxy.ABOVE
@@ -122,23 +135,32 @@ class Story:
         """Attack until it is cut off, and see that it is: packets, both sessions, and new connections."""
         world = self.world
         with contextlib.closing(Attacker(world.net.attacker, kind, source, target)) as attacker:
-            world.socket_of(server, attacker.port)
-            with world.probe.stream(source, every=0.002) as stream:
+            session = world.served(server, attacker.port)
+            with world.probe.stream(source, every=0.002) as stream, session.watched():
                 attacker.start()
                 world.probe.wait_until(source, passes=False, within=2 * SOON)
-                answers = attacker.answers
-        decisions = world.engine.decisions(in_java(source))
+                guesses = attacker.answers
+                session.wait_until_closed(SOON)
+        dropped = stream.first(arrived=False)
+        assert not stream.arrived(since=dropped), f"packets from {source} came in after the ban"
+        self._shut_out(source, target[0])
+        cut = self._judge(kind, source, guesses, dropped, session.closed_at)
+        self.cuts.append(cut)
+        print(f"    {cut}", flush=True)
+
+    def _judge(self, kind: Kind, source: str, guesses: int, dropped: int, closed: int) -> Cut:
+        """Hold what James wrote and what CrowdSec decided against what happened."""
+        world, name = self.world, in_java(source)
+        decisions = world.engine.decisions(name)
         assert decisions == [("ban", "Ip", kind.scenario)], f"CrowdSec on {source}: {decisions}"
         lines = world.log.times(kind.counted, source)
         assert len(lines) >= kind.limit, f"{source} is banned after {len(lines)} lines of {kind.limit}"
-        first = stream.first(arrived=False)
-        assert not stream.arrived(since=first), f"packets from {source} came in after the ban"
-        took = (first + time.time_ns() - time.monotonic_ns() - lines[kind.limit - 1]) / 1e6
-        self._shut_out(source, target[0])
-        self.times.append((kind.name, source, took))
-        row(
-            f"{kind.name:<13}{source}",
-            f"cut off after {answers} guesses, {took:.0f} ms after the deciding line",
+        line = lines[kind.limit - 1]
+        # Packets and sockets are timed by a clock that nobody sets, James and CrowdSec by the time of day.
+        since_line = time.time_ns() - time.monotonic_ns() - line
+        decided = world.engine.decided(name) - line
+        return Cut(
+            kind, source, guesses, decided / 1e6, (dropped + since_line) / 1e6, (closed + since_line) / 1e6
         )
 
     def _shut_out(self, source: str, target: str) -> None:
@@ -177,9 +199,14 @@ class Story:
         say(
             f"From the deciding line in James's log to the first dropped packet (the LAPI is asked every {POLL})"
         )
-        for name in dict.fromkeys(name for name, _, _ in self.times):
-            took = sorted(took for this, _, took in self.times if this == name)
-            row(name, ", ".join(f"{one:.0f}" for one in took) + " ms")
+        for name in dict.fromkeys(cut.kind.name for cut in self.cuts):
+            cuts = [cut for cut in self.cuts if cut.kind.name == name]
+            took = sorted(cut.dropped for cut in cuts)
+            ours = sorted(cut.dropped - cut.decided for cut in cuts)
+            row(
+                name,
+                f"{took[0]:.0f} to {took[-1]:.0f} ms; of that fwbouncer {ours[0]:.0f} to {ours[-1]:.0f} ms",
+            )
 
 
 def _ended(number: int, _frame: FrameType | None) -> None:

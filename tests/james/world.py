@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.crowdsec.engine import COLLECTION, PORT, Engine
@@ -14,6 +13,7 @@ from tests.james import remote
 from tests.james.log import JamesLog
 from tests.james.proxy import HaProxy
 from tests.james.remote import RemoteMailHost
+from tests.james.served import ServedSession
 from tests.lab.bouncer import Bouncer
 from tests.lab.crowdsec import KEY
 from tests.lab.net import Host, Network, network, one_more
@@ -21,6 +21,7 @@ from tests.lab.packets import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 POLL = "0.1s"
 # What starts fast matters more here than what runs fast for long.
@@ -77,23 +78,12 @@ class World:
     bouncer: Bouncer
     probe: Probe
 
-    def socket_of(self, pid: int, client_port: int) -> str:
-        """Return the name of the socket by which a program on the mail host serves this client's port."""
+    def served(self, pid: int, client_port: int) -> ServedSession:
+        """Return the session by which a program on the mail host serves this client's port."""
         listing = self.net.mail.run("ss", "-Htne", "state", "established")
         found = re.search(rf":{client_port}\s.*\bino:(\d+)", listing)
         assert found, f"no connection from port {client_port}:\n{listing}"
-        name = f"socket:[{found[1]}]"
-        assert name in open_files(pid), f"{name} does not belong to {pid}"
-        return name
-
-
-def open_files(pid: int) -> set[str]:
-    """Return what a program has open."""
-    found = set()
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(str(path.readlink()))
-    return found
+        return ServedSession.of(pid, f"socket:[{found[1]}]")
 
 
 @contextlib.contextmanager

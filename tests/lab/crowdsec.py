@@ -57,6 +57,11 @@ def unpacked() -> Path | None:
     return Path("/") if shutil.which("crowdsec") else None
 
 
+def libraries(root: Path) -> str:
+    """Return where a program's own libraries are that was unpacked and not installed, for LD_LIBRARY_PATH."""
+    return ":".join(str(folder) for folder in sorted(root.glob("usr/lib/*-linux-gnu")))
+
+
 class CrowdSec:
     """One LAPI on a host's loopback, port 8080, with one bouncer key."""
 
@@ -139,5 +144,5 @@ class CrowdSec:
         return [decision for alert in alerts for decision in alert["decisions"]]
 
     def _command(self, program: str, *words: str) -> tuple[str, ...]:
-        libraries = f"LD_LIBRARY_PATH={self._root}/usr/lib/x86_64-linux-gnu"
-        return "env", libraries, f"{self._root}/usr/bin/{program}", "-c", f"{self.folder}/config.yaml", *words
+        found = f"LD_LIBRARY_PATH={libraries(self._root)}"
+        return "env", found, f"{self._root}/usr/bin/{program}", "-c", f"{self.folder}/config.yaml", *words
