@@ -153,7 +153,6 @@ class Engine:
         with contextlib.closing(sqlite3.connect(self.folder / "data" / "crowdsec.db")) as database:
             query = "SELECT created_at FROM decisions WHERE value = ? ORDER BY id LIMIT 1"
             ((stored,),) = database.execute(query, (value,))
-        print("STORED", stored)
         return round(datetime.fromisoformat(str(stored)).timestamp() * 1e6) * 1000
 
     def allow(self, key: str) -> None:

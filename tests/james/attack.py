@@ -128,16 +128,6 @@ class Attacker:
         if self._thread.is_alive():
             self._thread.join()
 
-    def hears_the_end(self) -> bool:
-        """Say whether its second session was ended by the host, by now."""
-        self.session.settimeout(0.01)
-        try:
-            return not self.session.recv(1024)
-        except TimeoutError:
-            return False
-        except ConnectionResetError:
-            return True
-
     def _connect(self) -> socket.socket:
         self._peer = peer = client(self._host, self.source)
         peer.settimeout(PATIENCE)
