@@ -123,7 +123,7 @@ class James:
         for name, text in (configuration() | dict(files or {})).items():
             (conf / name).write_text(text)
         key = ("-genkeypair", "-alias", "james", "-keyalg", "RSA", "-storetype", "PKCS12", "-dname", "CN=lab")
-        store = ("-keystore", str(conf / "keystore"), "-storepass", "secret")
+        store = ("-J-XX:-UsePerfData", "-keystore", str(conf / "keystore"), "-storepass", "secret")
         subprocess.run(("keytool", *key, *store), check=True, capture_output=True)
 
     def start(self, *options: str) -> None:

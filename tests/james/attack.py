@@ -88,12 +88,13 @@ def _kind(
 
 
 # What James 3.8 says of a known user's IMAP passwords is that it hung up for three wrong ones.
-KINDS = (
-    _kind("IMAP LOGIN", "imap", imap, "fwbouncer/james-imap-lockout", "Too many authentication failures"),
-    _kind("SMTP AUTH", "smtp", smtp, "fwbouncer/james-smtp-bf", "AUTH method PLAIN failed"),
-    _kind("POP3 PASS", "pop3", pop3, "fwbouncer/james-pop3-bf", "Bad credential supplied"),
-    _kind("SMTP RCPT TO", "smtp", dictionary, "fwbouncer/james-dictionary", "Rejected message. Unknown user"),
+IMAP = _kind("IMAP LOGIN", "imap", imap, "fwbouncer/james-imap-lockout", "Too many authentication failures")
+SMTP = _kind("SMTP AUTH", "smtp", smtp, "fwbouncer/james-smtp-bf", "AUTH method PLAIN failed")
+POP3 = _kind("POP3 PASS", "pop3", pop3, "fwbouncer/james-pop3-bf", "Bad credential supplied")
+DICTIONARY = _kind(
+    "SMTP RCPT TO", "smtp", dictionary, "fwbouncer/james-dictionary", "Rejected message. Unknown user"
 )
+KINDS = (IMAP, SMTP, POP3, DICTIONARY)
 
 
 class Attacker:

@@ -19,25 +19,26 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from tests.crowdsec.james import PASSWORD, PORTS
 from tests.crowdsec.provoke import ALICE
 from tests.james import proxy, remote
-from tests.james.attack import KINDS, Attacker, Kind
+from tests.james.attack import KINDS, POP3
+from tests.james.chase import MAIL_PORTS, PROVEN, SOON, Cut, chase, served, shut_out
 from tests.james.honest import Friend, Reader, letter, post
 from tests.james.log import in_java
 from tests.james.world import POLL, Parts, World, world
-from tests.lab.net import HONEST, MAIL
-from tests.lab.packets import dial
+from tests.lab.net import HONEST, MAIL, family_of
+from tests.lab.packets import Greeter, dial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-MAIL_PORTS = (PORTS["smtp"], PORTS["pop3"], PORTS["imap"])
-PROVEN = 0.5  # seconds without an answer that are called none: an honest one takes a few milliseconds
-SOON = 30  # seconds that anything may take on a machine that does other things, too
+    from tests.james.attack import Kind
+
+WEB = 443  # another service on the mail host
 
 
 def say(text: str) -> None:
@@ -48,25 +49,6 @@ def say(text: str) -> None:
 def row(name: str, text: str) -> None:
     """Tell what came of something."""
     print(f"    {name:<36} {text}", flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How an attacker was cut off; times are milliseconds after James wrote the line that decided."""
-
-    kind: Kind
-    source: str
-    guesses: int
-    decided: float  # the LAPI had the decision
-    dropped: float  # the first packet that was dropped was sent
-    closed: float  # the server's socket of its other session was gone
-
-    HEAD: ClassVar = f"{'attack':<14}{'from':<20}{'guesses':>7}{'decision':>13}{'packets':>11}{'session':>11}"
-
-    def __str__(self) -> str:
-        """As one line of a table."""
-        when = f"{self.decided:10.0f} ms{self.dropped:8.0f} ms{self.closed:8.0f} ms"
-        return f"{self.kind.name:<14}{self.source:<20}{self.guesses:7}{when}"
 
 
 @dataclass(slots=True)
@@ -84,6 +66,7 @@ class Story:
             self._guessing()
             self._delivery()
             self._proxied()
+            self._fewer_ports()
         self._table()
 
     @contextlib.contextmanager
@@ -116,7 +99,7 @@ class Story:
         print(f"    {Cut.HEAD}")
         for number, kind in enumerate(KINDS, start=1):
             for source in (f"198.18.1.{number}", f"2001:db8:ba0::1:{number}"):
-                target = MAIL[6 if ":" in source else 4], kind.port
+                target = MAIL[family_of(source)], kind.port
                 self._attack(kind, source, target, self.world.james.pid)
 
     def _proxied(self) -> None:
@@ -126,54 +109,54 @@ class Story:
         print(f"    {Cut.HEAD}")
         for number, kind in enumerate(KINDS, start=1):
             source = f"198.18.2.{number}" if number % 2 else f"2001:db8:ba0::2:{number}"
-            target = proxy.ADDRESSES[6 if ":" in source else 4], kind.port + proxy.ABOVE
+            target = proxy.ADDRESSES[family_of(source)], kind.port + proxy.ABOVE
             self._attack(kind, source, target, self.world.proxy.pid)
         for address in proxy.ADDRESSES.values():
             assert not self.world.engine.decisions(in_java(address)), f"the proxy {address} is banned"
 
     def _attack(self, kind: Kind, source: str, target: tuple[str, int], server: int) -> None:
-        """Attack until it is cut off, and see that it is: packets, both sessions, and new connections."""
-        world = self.world
-        with contextlib.closing(Attacker(world.net.attacker, kind, source, target)) as attacker:
-            session = world.served(server, attacker.port)
-            with world.probe.stream(source, every=0.002) as stream, session.watched():
-                attacker.start()
-                world.probe.wait_until(source, passes=False, within=2 * SOON)
-                guesses = attacker.answers
-                session.wait_until_closed(SOON)
-        dropped = stream.first(arrived=False)
-        assert not stream.arrived(since=dropped), f"packets from {source} came in after the ban"
-        self._shut_out(source, target[0])
-        cut = self._judge(kind, source, guesses, dropped, session.closed_at)
+        cut = chase(self.world, kind, source, target, server)
         self.cuts.append(cut)
         print(f"    {cut}", flush=True)
 
-    def _judge(self, kind: Kind, source: str, guesses: int, dropped: int, closed: int) -> Cut:
-        """Hold what James wrote and what CrowdSec decided against what happened."""
-        world, name = self.world, in_java(source)
-        decisions = world.engine.decisions(name)
-        assert decisions == [("ban", "Ip", kind.scenario)], f"CrowdSec on {source}: {decisions}"
-        lines = world.log.times(kind.counted, source)
-        assert len(lines) >= kind.limit, f"{source} is banned after {len(lines)} lines of {kind.limit}"
-        line = lines[kind.limit - 1]
-        # Packets and sockets are timed by a clock that nobody sets, James and CrowdSec by the time of day.
-        since_line = time.time_ns() - time.monotonic_ns() - line
-        decided = world.engine.decided(name) - line
-        return Cut(
-            kind, source, guesses, decided / 1e6, (dropped + since_line) / 1e6, (closed + since_line) / 1e6
-        )
+    def _fewer_ports(self) -> None:
+        with contextlib.closing(Greeter(self.world.net.mail, WEB)):
+            self._ports_of_james()
+            self._policies()
 
-    def _shut_out(self, source: str, target: str) -> None:
-        """See that a banned client reaches none of the ports, while its neighbour and the honest client do."""
-        net = self.world.net
-        above = proxy.ABOVE if target in proxy.ADDRESSES.values() else 0
-        neighbour = f"{source}9"
-        for port in MAIL_PORTS:
-            came = dial(net.attacker, source, target, port + above, PROVEN)
-            assert came == "timeout", f"{source} still gets an answer at port {port}: {came}"
-        for host, client in ((net.attacker, neighbour), (net.honest, HONEST[6 if ":" in source else 4])):
-            came = dial(host, client, target, PORTS["smtp"] + above, SOON)
-            assert came.startswith("220 "), f"{client}, who is not banned, hears: {came}"
+    def _ports_of_james(self) -> None:
+        world, old, fresh = self.world, "198.18.1.1", "2001:db8:ba0::3:1"
+        assert not served(world, old, WEB, PROVEN), f"{old} is banned and reaches port {WEB}"
+        say("From now on with `protect.ports: james`, read from James's own configuration")
+        self._reload(protect={"ports": "james", "james_conf": str(world.james.folder / "conf")})
+        self._wait_until_served(old, WEB)
+        print(f"    {Cut.HEAD}")
+        self._attack(POP3, fresh, (MAIL[6], POP3.port), world.james.pid)
+        for source in (old, fresh):
+            shut_out(world, source, MAIL[family_of(source)])
+            assert served(world, source, WEB, SOON), f"{source} does not reach port {WEB}"
+            row(source, f"is banned: reaches port {WEB}, and none of {', '.join(map(str, MAIL_PORTS))}")
+
+    def _policies(self) -> None:
+        world, guesser, prober = self.world, "198.18.1.1", "198.18.1.4"
+        say("From now on who guesses IMAP passwords is kept from reading mail, and may still send some")
+        scenarios = ["fwbouncer/james-imap-*"]
+        self._reload(policies=[{"name": "readers", "scenario": scenarios, "ports": ["imap", "pop3"]}])
+        self._wait_until_served(guesser, PORTS["smtp"])
+        for source, closed in ((guesser, (PORTS["imap"], PORTS["pop3"])), (prober, MAIL_PORTS)):
+            for port in closed:
+                assert not served(world, source, port, PROVEN), f"{source} reaches port {port}"
+        row(guesser, "is banned for guessing IMAP passwords: reaches SMTP, but neither IMAP nor POP3")
+        row(prober, "is banned for looking for recipients: reaches none of them")
+
+    def _reload(self, **settings: Any) -> None:
+        self.world.bouncer.configure(**settings)
+        self.world.bouncer.signal(signal.SIGHUP)
+
+    def _wait_until_served(self, source: str, port: int) -> None:
+        deadline = time.monotonic() + SOON
+        while not served(self.world, source, port, PROVEN):
+            assert time.monotonic() < deadline, f"{source} does not reach port {port}"
 
     def _delivery(self) -> None:
         world, address = self.world, remote.ADDRESSES[4]

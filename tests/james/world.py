@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POLL = "0.1s"
 # What starts fast matters more here than what runs fast for long.
-JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JVM = ("-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 _DNS = f"""<dnsservice><servers><server>{remote.ADDRESSES[4]}</server></servers>
 <autodiscover>false</autodiscover><authoritative>false</authoritative></dnsservice>"""
