@@ -16,8 +16,8 @@ fetch() {
     say "fetching Apache James from Maven Central into .cache; this takes a minute or two"
     rm -rf "$james/jars" "$james/complete"
     mkdir -p "$james"
-    MAVEN_OPTS=-XX:-UsePerfData quietly timeout 900 mvn --batch-mode --no-transfer-progress --strict-checksums --file "$pom" \
-        -Dmaven.repo.local="$store" -Dmaven.wagon.http.retryHandler.count=3 \
+    quietly env MAVEN_OPTS=-XX:-UsePerfData timeout 900 mvn --batch-mode --no-transfer-progress --strict-checksums \
+        --file "$pom" -Dmaven.repo.local="$store" -Dmaven.wagon.http.retryHandler.count=3 \
         dependency:copy-dependencies -DoutputDirectory="$james/jars" ||
         die "Maven could not fetch James; what it has so far is kept in $store"
     rm -rf "$store"
