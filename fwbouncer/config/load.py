@@ -101,7 +101,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         hooks=hooks,
         deny=deny,
         policies=policies,
-        given_place=given(settings, mode),
+        given_place=given(settings, mode, policies),
         james_conf=james_folder(settings, policies),
         replies=replies,
         close_sessions=close_sessions(settings, mode, nft, hooks, policies),

@@ -70,9 +70,18 @@ def replies_of(
     return Replies.DROP
 
 
-def given(settings: Settings, mode: Mode) -> bool:
+def given(settings: Settings, mode: Mode, policies: Policies) -> bool:
     """Tell whether the administrator says where rules stand; if not, those for some ports alone stand early."""
     if mode is Mode.IPTABLES:
-        return any(settings[name] for name in ("iptables_chains", "iptables_v4_chains", "iptables_v6_chains"))
+        named = any(
+            settings[name] for name in ("iptables_chains", "iptables_v4_chains", "iptables_v6_chains")
+        )
+        if not named and policies.protected() is None:
+            settings.warn(
+                "iptables_chains",
+                "names no chain, so no packet meets the bans that close everything; name INPUT, and FORWARD "
+                "or DOCKER-USER for containers",
+            )
+        return named
     priorities = [f"nftables.ipv{family.value}.priority" for family in Family]
     return settings.given("nftables_hooks") or any(map(settings.given, priorities))

@@ -1,11 +1,15 @@
 """The rules of iptables as data: what iptables-save shows, what must stand there, the way from one to the other.
 
-Runs nothing. The filter table of one family looks like this, an arrow being a rule's target:
+Runs nothing. A table of one family looks like this, an arrow being a rule's target:
 
     INPUT, DOCKER-USER …            the first rule of each chain in the configuration → CROWDSEC_CHAIN
-    CROWDSEC_CHAIN                  answers to our own connections → RETURN; then for each set a rule → verdict
-    CROWDSEC_LOG                    where denials are logged: LOG, so many a second; then the verdict
-    CROWDSEC_DENY                   where the verdict takes more than one rule
+    CROWDSEC_CHAIN                  answers to our own connections → RETURN; then for each set a rule → verdict, and
+                                    for the ports of each policy a rule → CROWDSEC_PORTS, CROWDSEC_P-policy
+    CROWDSEC_PORTS, …_P-policy      for each set a rule → verdict
+    CROWDSEC_LOG, CROWDSEC_DENY, CROWDSEC_D-policy
+                                    where denials are logged, so many a second, or the verdict takes several rules
+
+In the table filter stands what needs to know the connection, in the table raw, ahead of all tracking, what doesn't.
 """
 
 from __future__ import annotations
@@ -21,10 +25,13 @@ if TYPE_CHECKING:
 CHAIN = "CROWDSEC_CHAIN"
 LOG_CHAIN = "CROWDSEC_LOG"
 DENY_CHAIN = "CROWDSEC_DENY"
-OURS = (CHAIN, LOG_CHAIN, DENY_CHAIN)
+PORTS_CHAIN = "CROWDSEC_PORTS"
+OURS = (CHAIN, LOG_CHAIN, DENY_CHAIN, PORTS_CHAIN)
+_POLICYS = re.compile(r"CROWDSEC_[PD]-[a-z0-9_-]{1,16}", re.ASCII)
+FILTER, RAW = "filter", "raw"
 DOCKER = "DOCKER-USER"
 # iptables-nft makes these when the first rule goes in, and shows nothing before.
-BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
+BUILT_IN = {FILTER: ("INPUT", "FORWARD", "OUTPUT"), RAW: ("PREROUTING", "OUTPUT")}
 
 Rule = tuple[str, ...]  # the words behind "-A CHAIN"
 JUMP: Rule = ("-j", CHAIN)
@@ -65,27 +72,37 @@ class Chain:
         return tuple(line.rule for line in self.lines)
 
 
-Table = dict[str, Chain]  # the filter table by chain
+Table = dict[str, Chain]  # a table by chain
 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """What must stand in the filter table: our chains with their rules, and who jumps to the first."""
+    """What must stand in a table: our chains with their rules, and who jumps to the first."""
 
     chains: Mapping[str, tuple[Rule, ...]]
     jumps: tuple[str, ...]
 
 
-def parse(text: str) -> Table:
-    """Read what iptables-save -c printed."""
-    table: Table = {name: Chain() for name in BUILT_IN}
+def is_ours(chain: str) -> bool:
+    """Tell a chain that only we make."""
+    return chain in OURS or _POLICYS.fullmatch(chain) is not None
+
+
+def of_policy(kind: str, policy: str) -> str:
+    """Name a policy's chain: "P" for its ports, "D" for its verdict."""
+    return f"CROWDSEC_{kind}-{policy}"
+
+
+def parse(text: str, name: str = FILTER) -> Table:
+    """Read what iptables-save -c printed of a table."""
+    table: Table = {chain: Chain() for chain in BUILT_IN[name]}
     for line in text.splitlines():
         if found := _RULE.match(line):
-            packets, size, name, words = found.groups(default="0")
-            table.setdefault(name, Chain()).lines.append(Line(split(words), int(packets), int(size)))
+            packets, size, chain, words = found.groups(default="0")
+            table.setdefault(chain, Chain()).lines.append(Line(split(words), int(packets), int(size)))
         elif found := _DECLARATION.match(line):
-            name, packets, size = found.groups(default="0")
-            table[name] = Chain(int(packets), int(size))
+            chain, packets, size = found.groups(default="0")
+            table[chain] = Chain(int(packets), int(size))
     return table
 
 
@@ -164,12 +181,26 @@ def mending(table: Table, wanted: Skeleton) -> list[str]:
 def removal(table: Table) -> list[str]:
     """Return the lines for iptables-restore that take everything of ours out: jumps, then chains."""
     lines = [line for name, chain in table.items() for line in _jumps(name, chain, wanted=False)]
-    return [*lines, *_dropped(table, [name for name in OURS if name in table])]
+    return [*lines, *_dropped(table, list(filter(is_ours, table)))]
 
 
-def restore_text(lines: Sequence[str]) -> str:
+def joined(table: Table, wanted: Skeleton) -> Skeleton:
+    """Return what must stand there together with what stands there of ours: more is closed, nothing is opened."""
+    chains = {name: chain.rules() for name, chain in table.items() if is_ours(name)}
+    both = {
+        name: (
+            *wanted.chains.get(name, ()),
+            *(r for r in chains.get(name, ()) if r not in wanted.chains.get(name, ())),
+        )
+        for name in (*wanted.chains, *(name for name in chains if name not in wanted.chains))
+    }
+    jumping = (name for name, chain in table.items() if JUMP in chain.rules() and name not in wanted.jumps)
+    return Skeleton(both, (*wanted.jumps, *jumping))
+
+
+def restore_text(lines: Sequence[str], table: str = FILTER) -> str:
     """Wrap lines into what iptables-restore reads."""
-    return "\n".join(("*filter", *lines, "COMMIT", ""))
+    return "\n".join((f"*{table}", *lines, "COMMIT", ""))
 
 
 def _differs(table: Table, name: str, rules: tuple[Rule, ...]) -> bool:
@@ -192,7 +223,7 @@ def _jumps(name: str, chain: Chain, *, wanted: bool) -> Iterator[str]:
 
 
 def _left_over(table: Table, wanted: Skeleton) -> list[str]:
-    there = [name for name in OURS if name in table and name not in wanted.chains]
+    there = [name for name in table if is_ours(name) and name not in wanted.chains]
     return [name for name in there if table[name].lines or name not in _leading(table)]
 
 
@@ -202,7 +233,7 @@ def _leading(table: Table) -> set[str]:
         target
         for name, chain in table.items()
         for rule in chain.rules()
-        if name not in OURS and rule != JUMP
+        if not is_ours(name) and rule != JUMP
         for flag, target in pairwise(rule)
         if flag in ("-j", "-g")
     }

@@ -1,10 +1,11 @@
-"""One family's iptables programs: read the filter table, change it in one call, notice that it changed."""
+"""One family's iptables programs: read a table, change it in one call, notice that it changed."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fwbouncer.core.model import Family
@@ -28,7 +29,7 @@ _RESOURCE_PROBLEM = 4  # the exit code for a lock that was not free, or a table 
 
 
 class Filter(Protocol):
-    """One family's filter table."""
+    """One table of one family."""
 
     def mark(self) -> bytes:
         """Return something that changes when the rules change, and costs next to nothing."""
@@ -52,17 +53,25 @@ def find(name: str) -> str:
 
 
 class Xtables:
-    """The filter table through iptables-save and iptables-restore.
+    """A table through iptables-save and iptables-restore.
 
     `variant` is "legacy" or "nft" to insist on one; otherwise it is what the system has under the plain name.
     """
 
-    def __init__(self, family: Family, variant: str = "", which: Callable[[str], str] = find) -> None:
+    def __init__(
+        self,
+        family: Family,
+        variant: str = "",
+        which: Callable[[str], str] = find,
+        table: str = iptables.FILTER,
+    ) -> None:
+        self.table = table
+        self.family = family
         program = _PROGRAM[family] + (f"-{variant}" if variant else "")
         self._save = which(f"{program}-save")
         self._restore = which(f"{program}-restore")
         self.nft = "nf_tables" in self._run([self._restore, "--version"])
-        self._mark = NftMark() if self.nft else LegacyMark(family)
+        self._mark = NftMark() if self.nft else LegacyMark(family, table)
 
     def mark(self) -> bytes:
         """Return something that changes when the rules change, and costs next to nothing."""
@@ -70,19 +79,24 @@ class Xtables:
 
     def save(self) -> Table:
         """Read the table with its counters."""
-        return iptables.parse(self._run([self._save, "-c", "-t", "filter"]))
+        return iptables.parse(self._run([self._save, "-c", "-t", self.table]), self.table)
+
+    def other(self, table: str) -> Table:
+        """Read another table of this family."""
+        return iptables.parse(self._run([self._save, "-t", table]), table)
 
     def restore(self, lines: Sequence[str]) -> None:
         """Carry out lines of iptables-restore, all or none."""
         for line in lines:
             log.debug("%s: %s", self._restore, line)
         command = [self._restore, "--noflush", "--counters", "-w", _LOCK_WAIT]
-        self._run(command, iptables.restore_text(lines))
+        self._run(command, iptables.restore_text(lines, self.table))
 
     def accepts(self, lines: Sequence[str]) -> str | None:
         """Try lines without effect; returns what iptables-restore says against them."""
         try:
-            self._run([self._restore, "--test", "--noflush", "-w", _LOCK_WAIT], iptables.restore_text(lines))
+            command = [self._restore, "--test", "--noflush", "-w", _LOCK_WAIT]
+            self._run(command, iptables.restore_text(lines, self.table))
         except KernelError as error:
             return str(error)
         return None
@@ -107,3 +121,19 @@ class Xtables:
         said = " ".join(line for line in done.stderr.split("\n") if line and not line.startswith("# Warning"))
         kind = KernelBusy if done.returncode == _RESOURCE_PROBLEM else KernelError
         raise kind(f"{command[0]}: {said or f'exit code {done.returncode}'}")
+
+
+def stands(xtables: Xtables, table: str) -> bool:
+    """Tell whether a table that an earlier configuration may have used holds something of ours.
+
+    Nothing is made by asking: a table that no rule was ever put into stays away.
+    """
+    if not xtables.nft:
+        names = "ip_tables_names" if xtables.family is Family.V4 else "ip6_tables_names"
+        try:
+            known = Path("/proc/self/net", names).read_text().split()
+        except OSError:
+            return False
+        if table not in known:
+            return False
+    return any(map(iptables.is_ours, xtables.other(table)))

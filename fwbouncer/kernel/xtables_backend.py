@@ -13,8 +13,9 @@ from fwbouncer.kernel.ipset_backend import IpsetBackend
 from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT
 from fwbouncer.kernel.ipset_socket import IpsetSocket
 from fwbouncer.kernel.ipset_store import SetStore
+from fwbouncer.kernel.iptables import FILTER, RAW
 from fwbouncer.kernel.iptables_skeleton import tried
-from fwbouncer.kernel.xtables import Xtables
+from fwbouncer.kernel.xtables import Xtables, stands
 from fwbouncer.kernel.xtables_side import Means, Side
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ class IptablesBackend:
         config: Config,
         clock: Clock,
         sets: IpsetSocket,
-        rules: Mapping[Family, Xtables],
+        rules: Mapping[Family, Mapping[str, Xtables]],
         longest: int,
     ) -> None:
         self._config = config
         self._sets = sets
         self._rules = dict(rules)
         self._store = SetStore(sets, clock, longest)
-        self._sides = {f: Side(config, f, Means(xtables, sets, self._store)) for f, xtables in rules.items()}
+        self._sides = {f: Side(config, f, Means(tables, sets, self._store)) for f, tables in rules.items()}
         self._dumped = False
 
     @classmethod
@@ -71,15 +72,17 @@ class IptablesBackend:
 
         `variant` is "legacy" or "nft", to insist on one kind of iptables; `longest` is the longest timeout.
         """
-        rules: dict[Family, Xtables] = {}
+        rules: dict[Family, dict[str, Xtables]] = {}
         try:
             for family in config.families:
-                rules[family] = Xtables(family, variant)
+                rules[family] = {FILTER: Xtables(family, variant)}
+                if RAW in tried(config, family) or stands(rules[family][FILTER], RAW):
+                    # First, since what moves between the two is joined in the first.
+                    rules[family] = {RAW: Xtables(family, variant, table=RAW), **rules[family]}
                 _try(rules[family], config, family)
             return cls(config, clock, IpsetSocket.open(), rules, longest)
         except BaseException:
-            for xtables in rules.values():
-                xtables.close()
+            _close(rules)
             raise
 
     def layout(self) -> Layout:
@@ -151,12 +154,20 @@ class IptablesBackend:
     def close(self) -> None:
         """Let go of the kernel without changing it."""
         self._sets.close()
-        for xtables in self._rules.values():
+        _close(self._rules)
+
+
+def _close(rules: Mapping[Family, Mapping[str, Xtables]]) -> None:
+    for tables in rules.values():
+        for xtables in tables.values():
             xtables.close()
 
 
-def _try(xtables: Xtables, config: Config, family: Family) -> None:
-    lacking = xtables.accepts(iptables.mending({}, tried(config, family)))
-    if lacking is not None:
-        action = config.deny.action.value
-        raise ConfigError(f"deny_action {action} needs an extension of iptables that is missing: {lacking}")
+def _try(tables: Mapping[str, Xtables], config: Config, family: Family) -> None:
+    for name, wanted in tried(config, family).items():
+        lacking = tables[name].accepts(iptables.mending({}, wanted))
+        if lacking is not None:
+            action = config.deny.action.value
+            raise ConfigError(
+                f"deny_action {action} and the policies need an extension of iptables that is missing: {lacking}"
+            )

@@ -21,7 +21,6 @@ _GENERATION = 1  # NFTA_GEN_ID
 
 # getsockopt(2) at level IP or IPV6 with a table's name in the buffer: what iptables-legacy itself reads by.
 _GET_INFO, _GET_ENTRIES = 64, 65
-_TABLE = b"filter".ljust(32, b"\0")
 _INFO = struct.Struct("=32sI5I5III")  # name, hooks, entries, underflows, number of entries, size
 _ENTRIES = struct.Struct("=32sI4x")  # name, size; the entries follow, aligned to eight bytes
 _TRIES = 5
@@ -60,7 +59,9 @@ class LegacyMark:
     The number of rules alone would miss a rule that moved; running iptables-save costs five times as much.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, table: str = "filter") -> None:
+        self._table = table
+        self._named = table.encode().ljust(32, b"\0")
         kind, self._level, self._next, self._counters = _FAMILIES[family]
         self._socket = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -74,12 +75,12 @@ class LegacyMark:
                 if error.errno in (errno.ENOPROTOOPT, errno.ENOENT):
                     return b""
                 if error.errno != errno.EAGAIN:  # which says that the table grew between our two questions
-                    raise KernelError(f"reading the filter table: {error.strerror}") from error
-        raise KernelBusy("the filter table changes all the time")
+                    raise KernelError(f"reading the table {self._table}: {error.strerror}") from error
+        raise KernelBusy(f"the table {self._table} changes all the time")
 
     def _digest(self) -> bytes:
-        size = _INFO.unpack(self._get(_GET_INFO, _TABLE.ljust(_INFO.size, b"\0")))[-1]
-        asked = _ENTRIES.pack(_TABLE, size).ljust(_ENTRIES.size + size, b"\0")
+        size = _INFO.unpack(self._get(_GET_INFO, self._named.ljust(_INFO.size, b"\0")))[-1]
+        asked = _ENTRIES.pack(self._named, size).ljust(_ENTRIES.size + size, b"\0")
         entries = self._get(_GET_ENTRIES, asked)[_ENTRIES.size :]
         at = 0
         while at + self._counters + 16 <= size:

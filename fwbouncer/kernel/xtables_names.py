@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import NEVER_BLOCK
-from fwbouncer.core.names import set_group
+from fwbouncer.core.names import parts, set_group
+from fwbouncer.core.policy import NAME as POLICY
 from fwbouncer.kernel.ipset_store import temporary_name
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ class Names:
 
 
 def _group(origin: str) -> str:
-    """Name the group of an origin as a comment tells it; the incumbent writes a list as "lists:name"."""
+    """Name the group of an origin as a comment tells it; the incumbent writes a list as "lists:name".
+
+    Behind a slash stands a policy's name.
+    """
+    name, policy = parts(origin)
+    if POLICY.fullmatch(policy) and set_group(name, "") == name:
+        return origin
     kind, colon, name = origin.partition(":")
     return set_group("lists", name) if colon and kind == "lists" else set_group(origin, "")

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import NEVER_BLOCK, Family, Holding, Kind, SetChange, SetKey
+from fwbouncer.core.names import parts
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject
 from fwbouncer.kernel import ipset, iptables
 from fwbouncer.kernel.backend import Counted, Held
-from fwbouncer.kernel.iptables import Chain, Skeleton, Table
-from fwbouncer.kernel.iptables_skeleton import jumps, skeleton
+from fwbouncer.kernel.iptables import FILTER, RAW, Skeleton
+from fwbouncer.kernel.iptables_skeleton import jumps, skeletons
 from fwbouncer.kernel.xtables_names import Names
+from fwbouncer.kernel.xtables_rules import Ruleset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from fwbouncer.config.schema import Config
     from fwbouncer.kernel.ipset_list import Header
@@ -34,7 +36,7 @@ _DESTROY_TRIES, _DESTROY_PAUSE = 100, 0.01
 class Means:
     """What a side works with."""
 
-    rules: Filter
+    tables: Mapping[str, Filter]
     sets: Ipsets
     store: SetStore
     sleep: Callable[[float], None] = time.sleep
@@ -46,22 +48,20 @@ class Side:
     def __init__(self, config: Config, family: Family, means: Means) -> None:
         self.family = family
         self._config = config
-        self._rules, self._sets, self._store, self._sleep = means.rules, means.sets, means.store, means.sleep
+        self._rules = Ruleset(family, means.tables)
+        self._sets, self._store, self._sleep = means.sets, means.store, means.sleep
         self._names = Names(config.blacklists[family])
         self._there: dict[str, Header] = {}  # our sets in the kernel
         self._left: dict[str, int] = {}  # sets that stand for themselves, with their sizes
         self._stray: set[str] = set()  # sets of ours that nothing of ours uses
         self._stuck: set[str] = set()  # those that can't be destroyed
-        self._mark = b""
-        self._table: Table = {}
-        self._taken_for: tuple[Skeleton, object] | None = None
         self._warned: set[str] = set()
 
     def dump(self) -> Holding:
         """Read the rules and the sets."""
         self._look()
         every = set(self._sets.names())
-        origins = dict(filter(None, map(iptables.set_of, self._table.get(iptables.CHAIN, Chain()).rules())))
+        origins = self._rules.origins()
         self._names.claim(origins)
         self._there = {name: self._sets.header(name) for name in every if self._names.is_ours(name)}
         self._names.recognise(self._there, origins, self._fits)
@@ -89,11 +89,11 @@ class Side:
                 self._create(name, *self._make(group))
         if NEVER_BLOCK in part:  # whoever is let pass is so before the bans bite
             self._store.write(names[NEVER_BLOCK], SetChange(add=part[NEVER_BLOCK].add))
-            self._mend(self._names.of)
+            self._rules.mend(self._wanted(self._names.of))
         changes = [(names[group], change) for group, change in part.items() if group in names]
         for name, change in changes:
             self._store.write(name, SetChange(add=change.add, renew=change.renew))
-        self._mend(names)
+        self._rules.mend(self._wanted(names))
         for name, change in changes:
             if change.remove:
                 self._store.write(name, SetChange(remove=change.remove))
@@ -105,7 +105,7 @@ class Side:
     def disturbed(self) -> list[str]:
         """Look cheaply; say what somebody else changed."""
         found: list[str] = []
-        if self._rules.mark() != self._mark:
+        if self._rules.moved():
             self._look()
             found = self._rule_faults()
         return [*found, *filter(None, map(self._store.disturbed, self._names.of.values()))]
@@ -114,38 +114,31 @@ class Side:
         """Read what the rules dropped, and what passed by them."""
         # A copy first: counters are read while another thread may be writing.
         groups = {name: group for group, name in list(self._names.of.items())}
-        packets = size = 0
-        for name, chain in self._rules.save().items():
-            for line in chain.lines:
-                matched = iptables.set_of(line.rule) if name == iptables.CHAIN else None
-                if matched is not None and matched[0] in groups and groups[matched[0]] != NEVER_BLOCK:
-                    yield Counted(groups[matched[0]], self.family, line.packets, line.bytes)
-                elif line.rule == iptables.JUMP:
-                    packets, size = packets + line.packets, size + line.bytes
-        yield Counted("processed", self.family, packets, size)
+        jumps: dict[str, tuple[int, int]] = {}
+        for table, line in self._rules.counted():
+            matched = iptables.set_of(line.rule)
+            if matched is not None and matched[0] in groups and groups[matched[0]] != NEVER_BLOCK:
+                yield Counted(parts(groups[matched[0]])[0], self.family, line.packets, line.bytes)
+            elif line.rule == iptables.JUMP:
+                packets, size = jumps.get(table, (0, 0))
+                jumps[table] = packets + line.packets, size + line.bytes
+        # What the table raw let pass is seen again in the table filter.
+        yield Counted("processed", self.family, *jumps.get(RAW, jumps.get(FILTER, (0, 0))))
 
     def holders(self, sets: IpsetSocket, address: bytes) -> Iterator[Held]:
         """Ask the kernel which sets hold an address, and which rules use those."""
         holding = {name: group for group, name in list(self._names.of.items()) if sets.holds(name, address)}
-        table = self._rules.save() if holding else {}
+        every = list(self._rules.every()) if holding else []
         for name, group in holding.items():
-            rules = [
-                f"{chain}: {iptables.join(rule)}"
-                for chain, there in table.items()
-                for rule in there.rules()
-                if (iptables.set_of(rule) or ("",))[0] == name
-            ]
+            using = ((chain, rule) for chain, rule in every if (iptables.set_of(rule) or ("",))[0] == name)
+            rules = [f"{chain}: {iptables.join(rule)}" for chain, rule in using]
             yield Held(SetKey(group, self.family, Kind.HOSTS), f"ipset {name}", None, tuple(rules))
 
     def remove(self) -> None:
         """Take out the jumps, the chains and then the sets, which can't go while a rule uses them."""
-        table = self._rules.save()
-        self._names.claim(
-            dict(filter(None, map(iptables.set_of, table.get(iptables.CHAIN, Chain()).rules())))
-        )
-        lines = iptables.removal(table)
-        if lines:
-            self._rules.restore(lines)
+        self._rules.look()
+        self._names.claim(self._rules.origins())
+        self._rules.remove()
         ours = (self._names.is_ours, self._names.is_temporary)
         self._stray = {name for name in self._sets.names() if any(test(name) for test in ours)}
         self._stuck.clear()
@@ -159,17 +152,16 @@ class Side:
         return frozenset(SetKey(group, self.family, Kind.HOSTS) for group in bare)
 
     def _look(self) -> None:
-        # The mark first: what changes between the two shows at the next look.
-        self._mark = self._rules.mark()
-        self._table = self._rules.save()
+        self._rules.look()
+        table = self._rules.chains(FILTER)
         named, family = jumps(self._config, self.family), f"IPv{self.family.value}"
-        if iptables.DOCKER in self._table and iptables.DOCKER not in named:
+        if named and iptables.DOCKER in table and iptables.DOCKER not in named:
             self._warn(
                 f"{iptables.DOCKER} exists for {family}, and iptables_chains doesn't name it: "
                 "packets to containers' published ports are not checked"
             )
         for chain in named:
-            if chain not in self._table:
+            if chain not in table:
                 self._warn(f"there is no chain {chain} for {family}; it will be used once it appears")
 
     def _warn(self, text: str) -> None:
@@ -177,41 +169,11 @@ class Side:
             self._warned.add(text)
             log.warning("%s", text)
 
-    def _skeleton(self, names: dict[str, str]) -> Skeleton:
-        return skeleton(self._config, self.family, sorted((name, group) for group, name in names.items()))
+    def _wanted(self, names: dict[str, str]) -> dict[str, Skeleton]:
+        return skeletons(self._config, self.family, sorted((name, group) for group, name in names.items()))
 
     def _rule_faults(self) -> list[str]:
-        wanted = self._skeleton(self._names.of)
-        if self._taken_for == (wanted, self._shape()):
-            return []
-        return [f"IPv{self.family.value}: {fault}" for fault in iptables.faults(self._table, wanted)]
-
-    def _mending(self, wanted: Skeleton) -> list[str]:
-        taken = self._taken_for == (wanted, self._shape())
-        return [] if taken else iptables.mending(self._table, wanted)
-
-    def _shape(self) -> object:
-        return {name: chain.rules() for name, chain in self._table.items()}
-
-    def _mend(self, names: dict[str, str]) -> None:
-        wanted = self._skeleton(names)
-        if self._rules.mark() == self._mark and not self._mending(wanted):
-            return
-        self._look()  # for the counters, which the rewritten rules start from
-        lines = self._mending(wanted)
-        if not lines:
-            return
-        self._rules.restore(lines)
-        self._look()
-        odd = iptables.faults(self._table, wanted)
-        self._taken_for = (wanted, self._shape()) if odd else None
-        if (
-            odd
-        ):  # written without an error, so it stands; another release of iptables may word rules otherwise
-            log.warning(
-                "iptables shows our rules in other words than they were written in: %s",
-                "; ".join(odd),
-            )
+        return self._rules.faults(self._wanted(self._names.of))
 
     def _make(self, group: str) -> tuple[str, bool]:
         """Return the type of a group's set, and whether it has timeouts."""

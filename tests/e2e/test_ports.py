@@ -31,6 +31,8 @@ BF = {"name": "james-bf", "scenario": "apache-james/*", "ports": ["imap", "imaps
 PLACES: dict[str, dict[str, Any]] = {
     "early": {"mode": "nftables"},
     "hooks": {"mode": "nftables", "nftables_hooks": ["input", "forward"]},
+    "iptables-early": {"mode": "iptables"},
+    "iptables-chains": {"mode": "iptables", "iptables_chains": ["INPUT", "FORWARD"]},
 }
 places = pytest.mark.parametrize("place", PLACES)
 
@@ -227,10 +229,13 @@ def flood(host: Host, count: int) -> None:
             client.close()
 
 
+RESETTING = {**BF, "reset_ports": ["sieve"]}
+
+
 class TestReload:
     """Policies and ports change under way."""
 
-    @pytest.mark.parametrize("place", ["early", "hooks"])
+    @pytest.mark.parametrize("place", ["early", "hooks", "iptables-early", "iptables-chains"])
     def test_no_ban_is_lifted_while_policies_change(
         self, bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, place: str
     ) -> None:
@@ -240,7 +245,7 @@ class TestReload:
         running = bouncer(None, api_url=fake_lapi.url, protect={"ports": ["sieve"]}, **PLACES[place])
         running.start()
         with probe.stream(PEER[4]) as stream:
-            for policies in ([BF], [{**BF, "name": "other"}], [{**BF, "ports": ["sieve"]}], []):
+            for policies in ([BF], [{**BF, "name": "other"}], [{**BF, "ports": ["sieve"]}], [RESETTING], []):
                 reload(running, policies=policies)
         assert len(stream.packets) > 100
         assert stream.arrived() == 0
