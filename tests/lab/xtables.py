@@ -146,8 +146,9 @@ class Bench:
             with contextlib.suppress(OSError):
                 backend.close()
         for program in ("iptables", "ip6tables"):
-            run(f"{program}-legacy", "-F")
-            run(f"{program}-legacy", "-X")
+            for table in ("filter", "raw"):
+                run(f"{program}-legacy", "-t", table, "-F")
+                run(f"{program}-legacy", "-t", table, "-X")
         run("nft", "flush", "ruleset")
         self.destroy_sets()
 
