@@ -61,8 +61,8 @@ def policies(settings: Settings, mode: Mode, *, sets_only: bool) -> Policies:
 def james_folder(settings: Settings, wanted: Policies) -> Path | None:
     """Return the folder that the ports are read from; None where nobody asks for them."""
     given: Path | None = settings["protect.james_conf"]
-    if not wanted.asks_james:
-        return given
+    if not wanted.asks_james or (given is None and settings.given("protect.james_conf")):
+        return given  # a path that is wrong in itself has been noted
     if given is not None:
         problem = _lacking(given)
         if problem:
