@@ -18,6 +18,7 @@ from fwbouncer.config.kinds import (
     FOLDER,
     GLOBS,
     HOOKS,
+    INTERVAL,
     IPSET_TYPE,
     LEVEL,
     LOG_PREFIX,
@@ -144,9 +145,13 @@ KEYS: tuple[Key, ...] = (
     Key("compress_logs", FLAG, "true", "Compress old log files."),
     Key("log_compression", FLAG, "", "Another name for compress_logs.", alias_of="compress_logs"),
     # what others see of us
-    Key("prometheus.enabled", FLAG, "false", "Serve metrics for Prometheus."),
+    Key("prometheus.enabled", FLAG, "false", "Serve metrics for Prometheus on listen_addr and listen_port."),
     Key("prometheus.listen_addr", TEXT, "127.0.0.1", "The address that metrics are served on."),
     Key("prometheus.listen_port", PORT, "60601", "The port that metrics are served on."),
+    Key("prometheus.listen_socket", SOCKET, "", "A Unix socket that metrics are served on, with or without the "
+        "port."),
+    Key("usage_metrics_interval", INTERVAL, "15m", "How often the LAPI is told what was dropped, for `cscli metrics` "
+        "and the console; `none` tells nothing."),
     Key("control_socket", SOCKET, "/run/fwbouncer/control.sock", "Where the commands reach "
         "the daemon."),
     Key("state_file", STATE_FILE, "", "Where the bans are kept for the time between a boot and the LAPI's first "

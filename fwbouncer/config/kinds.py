@@ -82,6 +82,15 @@ def _duration(text: str) -> float:
     return span / 1e9
 
 
+def _interval(text: str) -> float | None:
+    if text.casefold() in ("none", "0", "0s"):
+        return None
+    seconds = _duration(text)
+    if not 1 <= seconds <= 86_400:
+        raise ValueError(f"{show(text)} is out of range; write a duration from 1s to 24h, or none")
+    return seconds
+
+
 def choice(values: Mapping[str, Any] | tuple[str, ...]) -> Kind:
     """Make the kind of a few words, in upper or lower case, each with its meaning."""
     meanings = values if isinstance(values, Mapping) else {word: word for word in values}
@@ -194,6 +203,7 @@ def _log_prefix(text: str) -> str:
 FLAG = Kind("true or false", _flag)
 TEXT = Kind("text", printable)
 DURATION = Kind("duration", _duration)
+INTERVAL = Kind("duration or none", _interval)
 SIZE = number(0, 2**31 - 1)
 PRIORITY = number(-(2**31), 2**31 - 1)
 PORT = number(1, 65535)

@@ -111,6 +111,7 @@ def _config(settings: Settings, mode: Mode) -> Config:
         never_block=_never_block(settings),
         proxies=settings["protect.proxies"],
         prometheus=_prometheus(settings),
+        usage_interval=settings["usage_metrics_interval"],
         control_socket=settings["control_socket"],
         state_file=_state_file(settings),
         keep_on_stop=settings["on_stop"] == "keep",
@@ -223,12 +224,14 @@ def _state_file(settings: Settings) -> Path | None:
 
 
 def _prometheus(settings: Settings) -> Prometheus:
-    if settings["prometheus.enabled"]:
-        settings.warn("prometheus.enabled", "has no effect yet: this version serves no metrics")
+    where: Path | None = settings["prometheus.listen_socket"]
+    if where is not None and where == settings["control_socket"]:
+        settings.error("prometheus.listen_socket", "is also control_socket; change one")
     return Prometheus(
         enabled=settings["prometheus.enabled"],
         listen_addr=settings["prometheus.listen_addr"],
         listen_port=settings["prometheus.listen_port"],
+        listen_socket=where,
     )
 
 

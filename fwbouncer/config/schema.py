@@ -115,11 +115,12 @@ class NeverBlock:
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """Where metrics are served; None everywhere means nowhere."""
+    """Where metrics are served."""
 
-    enabled: bool = False
+    enabled: bool = False  # at the address and port
     listen_addr: str = "127.0.0.1"
     listen_port: int = 60601
+    listen_socket: Path | None = None  # a Unix socket, whether or not the port is enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class Config:
     never_block: NeverBlock = NeverBlock()
     proxies: tuple[AddressKey, ...] = ()  # in front of this host; never blocked either
     prometheus: Prometheus = Prometheus()
+    usage_interval: float | None = 900.0  # seconds between two reports to the LAPI; None: it gets none
     control_socket: Path = Path("/run/fwbouncer/control.sock")
     keep_on_stop: bool = False  # whether the bans outlive a stop of the daemon
     state_file: Path | None = None  # None: the bans are kept in no file

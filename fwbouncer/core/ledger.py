@@ -108,9 +108,9 @@ class Ledger:
                 key = self._keys[row]
                 self._note(label.group, key)
                 self._note(after.group, key)
+                self.census.count(after, len(key), 1, not self.deadline(after.group, key))
                 self._labels[row] = after
-                self.census.count(label, len(key), -1)
-                self.census.count(after, len(key), 1)
+                self.census.count(label, len(key), -1, -(not self.deadline(label.group, key)))
             else:
                 continue
             moved += 1
@@ -218,8 +218,8 @@ class Ledger:
         notes = self.touched.get(label.group)
         if notes is None:
             notes = self.touched[label.group] = {}
-        if key not in notes:
-            notes[key] = 0 if head == _NONE else self._latest(head, label.group)
+        before = 0 if head == _NONE else self._latest(head, label.group)
+        notes.setdefault(key, before)
         if self._free:
             row = self._free.pop()
             self._ids[row], self._keys[row], self._deadlines[row] = decision, key, deadline
@@ -233,7 +233,7 @@ class Ledger:
             self._next.append(head)
         self._head[key] = row
         self._row[decision] = row
-        self.census.count(label, len(key), 1)
+        self.census.count(label, len(key), 1, not before)
         self.begun += 1
         self.changes += 1
         window = deadline >> _WINDOW
@@ -267,7 +267,6 @@ class Ledger:
         key, label = self._keys[row], self._labels[row]
         if label is not None:
             self._note(label.group, key)
-            self.census.count(label, len(key), -1)
         head = self._head[key]
         if head == row:
             if self._next[row] == _NONE:
@@ -279,6 +278,8 @@ class Ledger:
                 head = self._next[head]
             self._next[head] = self._next[row]
         del self._row[self._ids[row]]
+        if label is not None:
+            self.census.count(label, len(key), -1, -(not self.deadline(label.group, key)))
         self.over += 1
         self._labels[row] = None
         self._keys[row] = b""

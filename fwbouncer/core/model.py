@@ -102,6 +102,8 @@ FOREVER: Millis = 2**62
 ONE_GROUP = "all"
 # Not a group of bans but who passes ahead of them. No origin's group can be called so: see core/names.py.
 NEVER_BLOCK = "never-block"
+# Nor is this one a group of bans: it is the name of the counter of all packets that our chains see.
+PROCESSED = "processed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import blake2s
 
-from fwbouncer.core.model import NEVER_BLOCK
+from fwbouncer.core.model import NEVER_BLOCK, PROCESSED
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -45,8 +45,8 @@ def set_group(origin: str, scenario: str) -> str:
         return UNKNOWN
     # "-ranges" ends the names of the sets that hold networks; a group of that name would meet them. And no origin's
     # set may have the name of the set that lets peers pass, whatever the configuration puts in front of either.
-    spared = name.endswith(NEVER_BLOCK) or NEVER_BLOCK.endswith(name)
-    if _SAFE.fullmatch(name) and not name.endswith("-ranges") and not spared:
+    taken = name.endswith((NEVER_BLOCK, "-ranges")) or NEVER_BLOCK.endswith(name) or name == PROCESSED
+    if _SAFE.fullmatch(name) and not taken:
         return name
     digest = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     readable = _UNSAFE.sub("-", name[: LONGEST - 10]).strip("-.")
@@ -65,6 +65,12 @@ def parts(group: str) -> tuple[str, str]:
     """Return the origin's part of a group's name, and the policy's; "" for the default."""
     origin, _, policy = group.partition(_SLASH)
     return origin, policy
+
+
+def origin_of(group: str) -> str:
+    """Name the origin behind a group as the incumbent's metrics do: a list is `lists:` and its name."""
+    name = parts(group)[0]
+    return f"lists:{name[6:]}" if name.startswith("lists-") else name
 
 
 class Groups:

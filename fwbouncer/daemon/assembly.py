@@ -13,6 +13,7 @@ from fwbouncer.core.book import Book
 from fwbouncer.core.pacing import Pacing
 from fwbouncer.daemon.cutter import Cutter
 from fwbouncer.daemon.guardian import Guardian, Senses
+from fwbouncer.daemon.metrics import Metrics
 from fwbouncer.errors import KernelError
 from fwbouncer.host.remembered import Remembered
 from fwbouncer.host.systemd import Manager, kernel_can_own
@@ -24,11 +25,13 @@ from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.lapi.client import Client
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fwbouncer.core.model import Family, Millis
     from fwbouncer.core.sorting import Sorting
     from fwbouncer.daemon.keeper import Keeper
+    from fwbouncer.daemon.parts import Parts
     from fwbouncer.kernel.backend import Backend
 
 _log = logging.getLogger("fwbouncer")
@@ -136,6 +139,14 @@ def guardian(config: Config, keeper: Keeper) -> Guardian:
 def cutter(config: Config, keeper: Keeper) -> Cutter:
     """Make the one who cuts open sessions."""
     return Cutter(config, keeper, Sessions(), clock)
+
+
+async def metrics(config: Config, keeper: Keeper, parts: Callable[[], Parts]) -> Metrics:
+    """Make the one who counts, and have it take over what was counted before."""
+    file = state_file(config)
+    made = Metrics(keeper, parts, clock, file.parent if file else None)
+    await made.counting.begin()
+    return made
 
 
 def state_file(config: Config) -> Path | None:

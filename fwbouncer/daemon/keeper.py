@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from fwbouncer.core.latency import Latency
 from fwbouncer.core.model import NEVER_BLOCK, AddressKey, Change, Layout, Millis
 from fwbouncer.errors import KernelBusy, KernelError
 from fwbouncer.host.logs import fields
@@ -41,6 +42,7 @@ class Keeper:
         self.repairs = 0
         self.last_error: str | None = None
         self.last_write_ms: float | None = None
+        self.took = Latency()
         self.told: Told = _nobody_asks
         self.writing: tuple[int, Millis] | None = None  # how many elements are being written, and since when
         self._clock = clock
@@ -180,6 +182,7 @@ class Keeper:
             self.writing = None
         self.book.done(change)
         self.last_write_ms = float(self._clock() - began)
+        self.took.add(self.last_write_ms / 1000)
         if self.backend.fileno() is not None:
             self._look()  # a large write hides notifications: it says itself whether it missed any
 

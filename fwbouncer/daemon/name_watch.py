@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from fwbouncer.daemon.aside import aside
 from fwbouncer.host.names import Names
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from fwbouncer.host.names import Resolver
     from fwbouncer.host.remembered import Remembered
     from fwbouncer.kernel.backend import Clock
-
-T = TypeVar("T")
 
 _FIRST_ANSWERS = 2.0  # seconds that the first bans wait for names of which nothing is known
 _AGAIN, _FAILED = 300.0, 30.0  # programs aren't told how long an answer is good
@@ -89,26 +86,8 @@ class NameWatch:
 
     async def _ask(self, name: str) -> Iterable[str] | OSError:
         try:
-            return await _aside(lambda: self._resolve(name))
+            return await aside(lambda: self._resolve(name))
         except OSError as error:
             return error
         except UnicodeError as error:  # a label that internationalised names can't have
             return OSError(str(error))
-
-
-async def _aside(work: Callable[[], T]) -> T:
-    """Do something in a thread that nobody waits for at the end: a lookup can take half a minute."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    outcome: Future[T] = Future()
-
-    def body() -> None:
-        try:
-            outcome.set_result(work())
-        except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
-            outcome.set_exception(error)
-        with suppress(RuntimeError):  # the loop is closed by now
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=body, name="lookup", daemon=True).start()
-    await done.wait()
-    return outcome.result()

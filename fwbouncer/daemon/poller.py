@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from fwbouncer.core.latency import Latency
 from fwbouncer.errors import LapiError, LapiRefused
 from fwbouncer.host.logs import fields
 
@@ -45,6 +46,7 @@ class Poller:
         self.next_poll: Millis = clock()
         self.asking: Millis | None = None  # since when, while an answer is awaited
         self.error: str | None = None
+        self.took = {"all": Latency(), "changes": Latency()}
         self._book = book
         self._keeper = keeper
         self._clock = clock
@@ -54,6 +56,11 @@ class Poller:
         self._doubtful = False
         self._complaints: Counter[str] = Counter()
         self._ignored: set[str] = set()
+
+    def go_on_from(self, before: Poller) -> None:
+        """Take over what another poller knew that doesn't end with it."""
+        self.last_answer, self.took = before.last_answer, before.took
+        self.client.requests, self.client.failures = before.client.requests, before.client.failures
 
     async def run(self) -> None:
         """Poll for ever. Raises LapiRefused where the LAPI refuses us before it ever answered."""
@@ -89,6 +96,7 @@ class Poller:
         finally:
             self.asking = None
         now = self._clock()
+        self.took["all" if page.startup else "changes"].add((now - began) / 1000)
         if self.error is not None:
             _log.info("the LAPI answers again", extra=fields("outage_over"))
         self.error = None

@@ -17,9 +17,8 @@ from fwbouncer.control.status import (
     Status,
     Traffic,
 )
-from fwbouncer.core.model import NEVER_BLOCK, Family, Millis
+from fwbouncer.core.model import NEVER_BLOCK, PROCESSED, Family, Millis
 from fwbouncer.core.ports import words
-from fwbouncer.kernel.ruleset import PROCESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

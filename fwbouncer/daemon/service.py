@@ -13,6 +13,7 @@ from fwbouncer.config.schema import Config
 from fwbouncer.control.server import Control, Handler
 from fwbouncer.daemon import assembly
 from fwbouncer.daemon.answers import Answers
+from fwbouncer.daemon.expiry import expire
 from fwbouncer.daemon.keeper import Keeper
 from fwbouncer.daemon.parts import Parts
 from fwbouncer.daemon.poller import Poller
@@ -69,6 +70,7 @@ class Daemon:
             await self._end([*tasks, self._polling])
             await control.stop()
             self._guardian.close()
+            await self._metrics.counting.finish()
             await self._saver.finish()
             await self._clean_up()
 
@@ -82,6 +84,7 @@ class Daemon:
         self._cutter = assembly.cutter(self._config, self._keeper)
         await self._guardian.begin()
         await self._keeper.begin()
+        self._metrics = await assembly.metrics(self._config, self._keeper, self._parts)
         self._saver = Saver(self._keeper.book, assembly.state_file(self._config))
         await self._saver.restore(self._config, self._scope.sorting)
         self._keeper.wake()
@@ -113,12 +116,13 @@ class Daemon:
             self._keeper.pulse(),
             self._get_ready(),
             self._feed_watchdog(),
-            self._expire(),
+            expire(self._keeper, assembly.clock),
             self._saver.run(),
             self._vigil.run(),
             self._guardian.run(),
             self._follow_james(),
             self._cutter.run(),
+            self._metrics.run(),
         ]
 
     def _guard(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -165,6 +169,7 @@ class Daemon:
         return Poller(self._client, pacing, keeper.book, keeper, assembly.clock, self._after_poll)
 
     def _start_polling(self) -> None:
+        self._metrics.change()
         self._polling = self._guard(self._poller.run())
 
     async def _take_over_configuration(self) -> None:
@@ -193,10 +198,11 @@ class Daemon:
         old_poller = self._poller
         self._poller = self._poller_of(config)
         self._saver.move(assembly.state_file(config))
-        self._poller.last_answer = old_poller.last_answer
+        self._poller.go_on_from(old_poller)
         self._keeper.book.keep_to(config.families)
         self._scope.take_over(config.policies, self._keeper.book)
         self._guardian.change_to(config)
+        await self._metrics.counting.totals()
         (await self._keeper.replace(backend)).close()
         self._cutter.change_to(config)
         try:
@@ -240,18 +246,6 @@ class Daemon:
             await asyncio.sleep(interval or 60.0)
             self._manager.say(*(["WATCHDOG=1"] if interval else []), self._summary())
 
-    async def _expire(self) -> None:
-        """Let go of what has run out: on time where a set has no timeouts of its own, else now and then."""
-        book = self._keeper.book
-        while True:
-            due = book.ledger.next_expiry()
-            timeless = bool(book.wanted.layout.timeless)
-            wait = 1.0 if due is None else min(1.0, max(0.01, (due - assembly.clock()) / 1000))
-            await asyncio.sleep(wait if timeless else 30.0)
-            if due is not None and due <= assembly.clock():
-                book.expire(assembly.clock())
-                self._keeper.wake()
-
     def _summary(self) -> str:
         bans = len(self._keeper.book.ledger)
         if self._poller.error:
@@ -275,6 +269,7 @@ class Daemon:
         """Take everything out of the kernel through the socket that owns it, and end."""
         del request
         await self._end([self._polling])
+        await self._metrics.counting.finish()
         await self._keeper.remove()
         self._leave_kernel = True
         if self._stop is not None and not self._stop.done():
@@ -292,6 +287,7 @@ class Daemon:
         await self._client.aclose()
         if not await self._bans_stay():
             await self._keeper.remove()
+            await self._metrics.counting.gone()
         self._keeper.close()
 
     async def _bans_stay(self) -> bool:

@@ -13,12 +13,18 @@ Clock = Callable[[], Millis]
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What one set's rules dropped, or what our chains saw (`group` is then "processed")."""
+    """What one set's rules dropped, or what our chains saw (`group` is then "processed").
+
+    A group may have several, told apart by `part`. A counter that is made anew starts from zero: where the kernel
+    says so, `life` is another number then.
+    """
 
     group: str
     family: Family
     packets: int
     bytes: int
+    life: int = 0
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,17 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import ONE_GROUP, Change, Family, Holding, Kind, Layout, SetChange, SetKey
+from fwbouncer.core.model import (
+    ONE_GROUP,
+    PROCESSED,
+    Change,
+    Family,
+    Holding,
+    Kind,
+    Layout,
+    SetChange,
+    SetKey,
+)
 from fwbouncer.errors import ConfigError, KernelError, NoSuchObject
 from fwbouncer.kernel import iptables
 from fwbouncer.kernel.backend import Clock, Counted, Held
@@ -111,15 +121,14 @@ class IpsetBackend:
         """Read the counters of the administrator's rules on our sets, and of the chains that these stand in."""
         found: list[Counted] = []
         for family, rules in self._rules.items():
-            packets = size = passed = passed_size = 0
-            for chain in rules.save().values():
-                for line in chain.lines:
-                    matched = iptables.set_of(line.rule)
-                    if matched is not None and matched[0] == self._names[family]:
-                        packets, size = packets + line.packets, size + line.bytes
-                        passed, passed_size = passed + chain.packets, passed_size + chain.bytes
-            found.append(Counted(ONE_GROUP, family, packets, size))
-            found.append(Counted("processed", family, passed + packets, passed_size + size))
+            for name, chain in rules.save().items():
+                lines = [line for line in chain.lines if _names_set(line.rule, self._names[family])]
+                if not lines:
+                    continue
+                packets, size = sum(line.packets for line in lines), sum(line.bytes for line in lines)
+                found.append(Counted(ONE_GROUP, family, packets, size, part=name))
+                passed = (packets + chain.packets, size + chain.bytes)
+                found.append(Counted(PROCESSED, family, *passed, part=name))
         return found
 
     def holders(self, address: bytes) -> list[Held]:
@@ -164,6 +173,11 @@ class IpsetBackend:
 
 def _key(family: Family) -> SetKey:
     return SetKey(ONE_GROUP, family, Kind.HOSTS)
+
+
+def _names_set(rule: iptables.Rule, name: str) -> bool:
+    matched = iptables.set_of(rule)
+    return matched is not None and matched[0] == name
 
 
 def _check(header: Header, family: Family) -> None:

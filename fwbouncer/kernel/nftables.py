@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.model import (
     FOREVER,
     NEVER_BLOCK,
+    PROCESSED,
     Change,
     Element,
     Family,
@@ -112,12 +113,13 @@ class Nftables:
         for family, place in self._config.nft.items():
             if place.set_only or not self._standing[family].exists:
                 continue
+            life = standing.handle(reader, family, place.table)
             for name, (packets, octets) in standing.counters(reader, family, place.table).items():
                 group = name.removeprefix(f"{place.blacklists}-")
                 if name == ruleset.never_set(place):
-                    found.append(Counted(NEVER_BLOCK, family, packets, octets))
-                elif group != name or name == ruleset.PROCESSED:
-                    found.append(Counted(group, family, packets, octets))
+                    found.append(Counted(NEVER_BLOCK, family, packets, octets, life))
+                elif group != name or name == PROCESSED:
+                    found.append(Counted(group, family, packets, octets, life))
         reader.close()
         return found
 

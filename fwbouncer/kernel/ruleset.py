@@ -23,7 +23,7 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Config, Hook, Nft, Replies
-from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, PROCESSED, Family, Kind, SetKey
 from fwbouncer.core.names import parts
 from fwbouncer.core.policy import Action, Policy
 from fwbouncer.core.ports import NO_PORTS, Ports
@@ -33,7 +33,6 @@ from fwbouncer.kernel.port_match import Anonymous, Matcher, Matchers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-PROCESSED = "processed"
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before knows nothing of connections
 _RAW = -300  # NF_IP_PRI_RAW: behind the reassembly of fragments, before tracking and translation
 _LOG_RATE, _LOG_BURST = 10, 50  # packets a second; a flood must not fill the log

@@ -75,6 +75,14 @@ def read(sock: NetlinkSocket, family: Family, table: str) -> Standing:
     return standing
 
 
+def handle(sock: NetlinkSocket, family: Family, table: str) -> int:
+    """Return the number that the kernel gave a table when it was made; 0 if there is none of that name."""
+    for fields in _list(sock, Verb.GET_TABLE, family):
+        if wire.string(fields[1]) == table:
+            return int.from_bytes(fields.get(4, b""), "big")
+    return 0
+
+
 def counters(sock: NetlinkSocket, family: Family, table: str) -> dict[str, tuple[int, int]]:
     """Read a table's named counters: name -> packets, bytes."""
     found = {}

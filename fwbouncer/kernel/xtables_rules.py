@@ -102,12 +102,12 @@ class Ruleset:
         """Return the sets that our rules use, with the origins in their comments."""
         return {
             matched[0]: matched[1]
-            for _, line in self._ours(read_anew=False)
+            for _, _, line in self._ours(read_anew=False)
             if (matched := iptables.set_of(line.rule)) is not None
         }
 
-    def counted(self) -> Iterator[tuple[str, Line]]:
-        """Read the tables anew; yield each rule that stands in a chain of ours or leads to one, with its table."""
+    def counted(self) -> Iterator[tuple[str, str, Line]]:
+        """Read the tables anew; yield each rule of a chain of ours or that leads to one, behind its table and chain."""
         yield from self._ours(read_anew=True)
 
     def every(self) -> Iterator[tuple[str, iptables.Rule]]:
@@ -138,11 +138,11 @@ class Ruleset:
         for rules in self._tables.values():
             rules.remove()
 
-    def _ours(self, *, read_anew: bool) -> Iterator[tuple[str, Line]]:
+    def _ours(self, *, read_anew: bool) -> Iterator[tuple[str, str, Line]]:
         for name, rules in self._tables.items():
             table = rules.filter.save() if read_anew else rules.table
             for chain, lines in table.items():
-                yield from ((name, line) for line in _lines(chain, lines))
+                yield from ((name, chain, line) for line in _lines(chain, lines))
 
 
 def _lines(name: str, chain: Chain) -> Iterator[Line]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import NEVER_BLOCK, Family, Holding, Kind, SetChange, SetKey
+from fwbouncer.core.model import NEVER_BLOCK, PROCESSED, Family, Holding, Kind, SetChange, SetKey
 from fwbouncer.core.names import parts
 from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject
 from fwbouncer.kernel import ipset, iptables
@@ -114,16 +114,17 @@ class Side:
         """Read what the rules dropped, and what passed by them."""
         # A copy first: counters are read while another thread may be writing.
         groups = {name: group for group, name in list(self._names.of.items())}
-        jumps: dict[str, tuple[int, int]] = {}
-        for table, line in self._rules.counted():
+        jumps: dict[str, list[Counted]] = {}
+        for table, chain, line in self._rules.counted():
+            part, packets, size = f"{table} {chain}", line.packets, line.bytes
             matched = iptables.set_of(line.rule)
             if matched is not None and matched[0] in groups and groups[matched[0]] != NEVER_BLOCK:
-                yield Counted(parts(groups[matched[0]])[0], self.family, line.packets, line.bytes)
+                origin = parts(groups[matched[0]])[0]
+                yield Counted(origin, self.family, packets, size, part=f"{part} {matched[0]}")
             elif line.rule == iptables.JUMP:
-                packets, size = jumps.get(table, (0, 0))
-                jumps[table] = packets + line.packets, size + line.bytes
+                jumps.setdefault(table, []).append(Counted(PROCESSED, self.family, packets, size, part=part))
         # What the table raw let pass is seen again in the table filter.
-        yield Counted("processed", self.family, *jumps.get(RAW, jumps.get(FILTER, (0, 0))))
+        yield from jumps.get(RAW, jumps.get(FILTER, ()))
 
     def holders(self, sets: IpsetSocket, address: bytes) -> Iterator[Held]:
         """Ask the kernel which sets hold an address, and which rules use those."""

@@ -100,6 +100,11 @@ class Client:
         self.arriving = 0  # decisions of the page that is coming in, so far
 
     @property
+    def endpoint(self) -> Endpoint:
+        """The LAPI in use."""
+        return self._failover.in_use
+
+    @property
     def url(self) -> str:
         """The LAPI in use, for the administrator."""
         return self._failover.in_use.name

@@ -7,7 +7,7 @@ RUN_PACKAGES="python3 python3-httpx python3-pyroute2 python3-yaml python3-sdnoti
 
 # What its tests need on top: a kernel's tools, a test runner, an independent reader of nftables.
 TEST_PACKAGES="python3-venv python3-pytest python3-hypothesis python3-nftables python3-rich
-    bash-completion fish man-db mandoc zsh
+    python3-prometheus-client bash-completion fish man-db mandoc zsh
     nftables ipset iptables conntrack iproute2 openssl curl ca-certificates procps"
 
 # Colour is for people: only on a terminal, and only where they did not ask for none.

@@ -15,7 +15,7 @@ from fwbouncer.core.model import AddressKey, Label, Millis, Page, family_of
 from tests.effort import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 HOUR: Millis = 3_600_000
 # Machines that test are slow at times: no example fails for its time alone.
@@ -93,6 +93,15 @@ class Naive:
         """End claims."""
         for decision in decisions:
             self.claims.pop(decision, None)
+
+    def regroup(self, again: Mapping[Label, Label | None]) -> None:
+        """Sort claims anew."""
+        for decision, claim in list(self.claims.items()):
+            label = again[claim.label]
+            if label is None:
+                del self.claims[decision]
+            elif label.group != claim.label.group:
+                self.claims[decision] = Claim(claim.key, claim.deadline, label)
 
     def expire(self, now: Millis) -> int:
         """End what has run out."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwbouncer.core.ledger import JITTER, Ledger
-from fwbouncer.core.model import Label
+from fwbouncer.core.model import Label, family_of
 from tests.unit.core_naive import DURATIONS, HOUR, IDS, LABELS, Naive, page, pages, thorough
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def _same(naive: Naive, ledger: Ledger) -> None:
     listed = list(ledger.addresses())
     assert {(group, key, naive.deadline(group, key)) for group, key in naive.places()} == set(listed)
     assert len(listed) == len(set(listed))
+    banned = Counter((group, family_of(key)) for group, key in naive.places())
+    assert banned == Counter(ledger.census.banned())
 
 
 def _counted(ledger: Ledger) -> Counter[tuple[Label, int]]:
@@ -60,6 +62,10 @@ def test_any_history_ends_as_in_the_naive_model(data: st.DataObject) -> None:
             assert sorted(gone) == sorted(ledger.missing(answer, now))
             ledger.drop(gone)
             naive.drop(gone)
+        _same(naive, ledger)
+        again = {label: data.draw(st.sampled_from([label, *LABELS, None])) for label in LABELS}
+        naive.regroup(again)
+        ledger.regroup(lambda label, _, again=again: again[label])  # type: ignore[misc]
         _same(naive, ledger)
         now += data.draw(st.one_of(st.integers(0, 5_000), DURATIONS), "time passes")
         assert naive.expire(now) == ledger.expire(now)
