@@ -43,8 +43,9 @@ def removal(connection: Connection) -> Message:
 def origin(reply: Reply, connection: Connection) -> Origin | None:
     """Read how a connection began; None where tracking began later and knows only who spoke next."""
     fields = wire.table(reply.payload[4:])
-    tracked = wire.table(wire.table(fields.get(_PROTOCOL_STATE, b""))[_TCP_STATE])
-    if bytes(tracked[_TCP_FLAGS][:1])[0] & _LIBERAL:
+    tracked = wire.table(wire.table(fields.get(_PROTOCOL_STATE, b"")).get(_TCP_STATE, b""))
+    flags = bytes(tracked.get(_TCP_FLAGS, b""))
+    if not flags or flags[0] & _LIBERAL:
         return None
     first = wire.table(fields[_ORIGINAL])
     addresses, ports = wire.table(first[_TUPLE_ADDRESSES]), wire.table(first[_TUPLE_PROTOCOL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tests.booted.conftest import ALLOWED, BANNED, FULL
 from tests.booted.machine import UNIT
 from tests.lab import witness
 from tests.lab.crowdsec import CHECKOUT
+from tests.lab.lines import exchange, fate
 
 if TYPE_CHECKING:
     from tests.booted.conftest import Traffic
@@ -82,6 +84,17 @@ def test_bans_go_on_after_a_restart(service: Machine, booted_lapi: FakeLapi, boo
     booted_probe.wait_until("198.18.1.9", passes=False, within=3)
     booted_lapi.unban(number)
     booted_probe.wait_until("198.18.1.9", passes=True, within=3)
+
+
+def test_sessions_are_cut(service: Machine, booted_lapi: FakeLapi, booted_net: Network) -> None:
+    """The unit's rights and filters suffice to end the session of who is banned."""
+    with exchange(booted_net.mail, 2525) as server:
+        line = server.line(booted_net.attacker, "198.18.1.11")
+        number = booted_lapi.ban("198.18.1.11")
+        assert fate(line.called) in {"ECONNABORTED", "ETIMEDOUT"}
+        booted_lapi.unban(number)
+    said = json.loads(service.run("fwbouncer", "status", "--json"))["sessions"]
+    assert (said["cut"], said["unsupported"]) == (1, [])
 
 
 def test_a_reload_finds_what_changed(service: Machine, traffic: Traffic) -> None:

@@ -91,6 +91,22 @@ def test_the_sessions_of_a_banned_peer_end(  # noqa: PLR0913 - the lab's parts
     assert "cut 3 sessions of newly banned" in running.log
 
 
+def test_the_right_that_the_service_has_is_enough(
+    bouncer: MakeBouncer, fake_lapi: FakeLapi, net: Network, mail: Exchange
+) -> None:
+    """CAP_NET_ADMIN alone, which is all that the unit leaves it, ends sessions and their tracking."""
+    running = bouncer(None, api_url=fake_lapi.url)
+    alone = "-all,+net_admin"
+    running.inside = ("setpriv", f"--bounding-set={alone}", f"--inh-caps={alone}", "--no-new-privs")
+    running.start()
+    line = mail.line(net.attacker, ATTACKER[4])
+    assert tracked(net.mail, line)
+    fake_lapi.ban(ATTACKER[4])
+    assert fate(line.called) in ENDED
+    eventually(lambda: not tracked(net.mail, line))
+    assert running.status()["sessions"]["unsupported"] == []
+
+
 def test_a_server_of_ipv4_alone(start: Callable[..., Bouncer], fake_lapi: FakeLapi, net: Network) -> None:
     """Sessions of a server that listens on IPv4 alone are found, too."""
     start()

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fwbouncer.core.model import Family
+from fwbouncer.core.suspects import Suspects
 from fwbouncer.errors import KernelError
-from fwbouncer.kernel import elements, nft, standing, wire
+from fwbouncer.kernel import elements, nft, sessions, sessions_flows, sessions_tcp, standing, wire
 from fwbouncer.kernel.nft import Verb, request
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.watch import Watch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HEADER = struct.Struct("=IHHII")
+SESSION = sessions_tcp.Connection(2, sessions_tcp.ESTABLISHED, bytes(48), bytes(4), 25, bytes(4), 40000)
 _U16 = st.one_of(st.integers(0, 24), st.integers(0, 0xFFFF))
 thorough = settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 
@@ -69,6 +71,12 @@ class Mad(NetlinkSocket):
 
     def _send(self, data: bytes) -> None:
         self._asked = _HEADER.unpack_from(data)[3]
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _answers_held(self) -> int:
+        return 3
 
     def _drain(self) -> None:
         """Keep the answers for the question."""
@@ -148,6 +156,54 @@ def test_news_of_any_bytes(news: list[bytes]) -> None:
     watch._tables = frozenset({(Family.V4, "crowdsec")})
     said = watch.disturbed()
     assert said is None or isinstance(said, str)
+
+
+@st.composite
+def sockets(draw: st.DrawFn) -> bytes:
+    """Draw sockets as the kernel lists them, and entries of connection tracking, nearly: families and lengths lie."""
+    made = b""
+    for _ in range(draw(st.integers(0, 4))):
+        family, address = draw(st.sampled_from([2, 10, 10, 7])), draw(st.binary(min_size=32, max_size=32))
+        body = bytes([family, *draw(st.binary(min_size=3, max_size=3))]) + b"\0\x19\x9c\x40" + address
+        body = (body + bytes(40))[: draw(st.sampled_from([72, 72, 72, 52, 51, 3]))]
+        kind, payload = draw(
+            st.sampled_from([(20, body), (0x100, bytes(4) + draw(tracked())), (2, body[:4])])
+        )
+        made += _HEADER.pack(16 + len(payload), kind, 0, draw(st.integers(1, 3)), 1)
+        made += payload + b"\0" * (-len(payload) & 3)
+    return made
+
+
+@st.composite
+def tracked(draw: st.DrawFn) -> bytes:
+    """Draw an entry of which parts lack, or are too short."""
+    address, port = st.binary(max_size=17), st.binary(max_size=3)
+    addresses = wire.nested(1, *(wire.attribute(n, draw(address)) for n in draw(st.lists(st.integers(1, 4)))))
+    protocol = wire.nested(2, *(wire.attribute(n, draw(port)) for n in draw(st.lists(st.integers(1, 3)))))
+    state = wire.nested(
+        4, wire.nested(1, *(wire.attribute(4, draw(port)) for _ in range(draw(st.integers(0, 1)))))
+    )
+    parts = [wire.nested(1, addresses, protocol), state]
+    return b"".join(draw(st.permutations(parts))[: draw(st.integers(0, 2))])
+
+
+@thorough
+@given(st.lists(st.one_of(sockets(), messages(), st.binary(min_size=1, max_size=64)), max_size=4))
+def test_sessions_of_any_bytes(answers: list[bytes]) -> None:
+    """Open sessions can be listed, judged and cut, whatever the kernel says of them, with a KernelError at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "_diagnosis", lambda: Mad(answers))
+        patch.setattr(sessions.NetlinkSocket, "open", lambda: Mad(answers))
+        there = sessions.Sessions()
+        _tolerate(there.probe)
+        there._cuts = True
+        everybody = Suspects(keys=[[bytes(4) + b"\0", bytes(16) + b"\0"] * 64])
+        found: list[sessions.Session] = []
+        _tolerate(lambda: found.extend(there.find(everybody)))
+        _tolerate(lambda: there.cut(found))
+    for reply in (reply for data in answers for reply in wire.replies(data)):
+        _tolerate(lambda reply=reply: sessions_tcp.read(reply))  # type: ignore[misc]
+        _tolerate(lambda reply=reply: sessions_flows.origin(reply, SESSION))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"\xff", b"\x04\0\0\0", b"\x05\0\1\x80\0\0\0\0"])
