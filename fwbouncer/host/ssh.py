@@ -13,9 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwbouncer.core.model import Family
-from fwbouncer.kernel.socket import NetlinkSocket
-from fwbouncer.kernel.wire import NLM_F_DUMP, Message
+from fwbouncer.kernel.sessions import established
+from fwbouncer.kernel.sessions_tcp import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,16 +25,9 @@ if TYPE_CHECKING:
 
 LOGIN_GRACE: Millis = 150_000  # sshd's LoginGraceTime is two minutes
 
-# include/uapi/linux/sock_diag.h, inet_diag.h; struct utmp of Linux is the same on 32 and 64 bits.
-_NETLINK_SOCK_DIAG = 4
-_BY_FAMILY = 20
-_TCP, _ESTABLISHED = 6, 1 << 1
-_NUMBER = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
-_ASK = struct.Struct("=BBBxI")  # family, protocol, extensions, states
-_ID = struct.Struct("!HH16s16s")  # ports and addresses, ours first; then 12 bytes of interface and cookie
+# struct utmp of Linux is the same on 32 and 64 bits.
 _UTMP = struct.Struct("=h2xi32s4s32s256shh3i4i20x")
 _USER_PROCESS = 7
-_MAPPED = b"\0" * 10 + b"\xff\xff"
 _PORT = re.compile(
     r"^\s*(?:Port\s+|ListenAddress\s+\S+:)(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE | re.ASCII
 )
@@ -84,27 +76,7 @@ def ports(folder: Path = Path("/etc/ssh")) -> set[int]:
 
 def connections(local_ports: Iterable[int]) -> set[Connection]:
     """Return the established TCP connections to these ports of this host."""
-    found = set()
-    sock = NetlinkSocket(
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
-    )
-    try:
-        for port in local_ports:
-            for family in Family:
-                ask = (
-                    _ASK.pack(_NUMBER[family], _TCP, 0, _ESTABLISHED)
-                    + _ID.pack(port, 0, b"", b"")
-                    + bytes(12)
-                )
-                for reply in sock.dump(
-                    Message(_BY_FAMILY, NLM_F_DUMP, ask, "list connections"), tolerant=True
-                ):
-                    # Four bytes of family and state, then the connection as in the question.
-                    _, peer_port, _, address = _ID.unpack_from(reply.payload, 4)
-                    found.add((_plain(address[: family.size]), peer_port))
-    finally:
-        sock.close()
-    return found
+    return {(found.peer, found.peer_port) for port in local_ports for found in established(port)}
 
 
 def logins(utmp: Path = Path("/run/utmp"), sessions: Path = Path("/run/systemd/sessions")) -> set[AddressKey]:
@@ -115,13 +87,13 @@ def logins(utmp: Path = Path("/run/utmp"), sessions: Path = Path("/run/systemd/s
     found = set()
     with suppress(OSError):
         for address in _logged_in(utmp.read_bytes()):
-            found.add(_plain(address))
+            found.add(plain(address))
     with suppress(OSError):
         for path in sessions.iterdir():
             with suppress(OSError, ValueError):
                 host = _REMOTE.search(path.read_text(errors="replace"))
                 if host:
-                    found.add(_plain(_packed(host[1])))
+                    found.add(plain(_packed(host[1])))
     return found
 
 
@@ -136,8 +108,3 @@ def _logged_in(data: bytes) -> Iterator[bytes]:
 def _packed(text: str) -> bytes:
     text = text.strip().partition("%")[0]
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-
-
-def _plain(address: bytes) -> bytes:
-    """Return IPv4 as IPv4: a socket for both families has its peers in IPv6's form."""
-    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address

@@ -110,6 +110,13 @@ def count_with(peer: AddressKey) -> int:
         return sum(1 for family in families for _ in _listed(sock, family, tcp.OPEN, [peer]))
 
 
+def established(port: int) -> Iterator[Connection]:
+    """Yield the established connections to a port of this host."""
+    with closing(_diagnosis()) as sock:
+        for family in Family:
+            yield from _listed(sock, family, tcp.ESTABLISHED, port=port)
+
+
 def _with_origins(connections: Sequence[Connection]) -> Iterator[Session]:
     """Tell who opened each: tracking knows it; else it was the peer if somebody listens where it is connected to."""
     listeners: set[tuple[AddressKey, int]] | None = None
@@ -138,9 +145,9 @@ def _listeners() -> set[tuple[AddressKey, int]]:
 
 
 def _listed(
-    sock: NetlinkSocket, family: Family, states: int, peers: Sequence[AddressKey] = ()
+    sock: NetlinkSocket, family: Family, states: int, peers: Sequence[AddressKey] = (), port: int = 0
 ) -> Iterable[Connection]:
-    for reply in sock.dump(tcp.listing(family, states, peers), tolerant=True):
+    for reply in sock.dump(tcp.listing(family, states, peers, port), tolerant=True):
         connection = tcp.read(reply)
         if connection is not None:
             yield connection
