@@ -7,6 +7,7 @@ PYTHON := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init tests/benchmarks/run .ci/run
 SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/tests/enforce packaging/debian/tests/unit
+SCRIPTS += tests/package/run tests/package/make-tree
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
@@ -73,6 +74,14 @@ demo:  ## a real ban, from cscli to the dropped packet
 .PHONY: deb
 deb:  ## the Debian package, into dist
 	@packaging/lib/make-deb.sh
+
+.PHONY: dist
+dist:  ## sdist and wheel, into dist
+	@packaging/lib/make-dist.sh
+
+.PHONY: test-deb
+test-deb:  ## the package, in a Debian 12 and a Debian 13 that boot: SUITES=trixie for one of them
+	$(SUDO) ./tests/package/run $(SUITES)
 
 clean:  ## remove what was made here
 	rm -rf --one-file-system $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.commands import check, demo, doctor, explain, migrate, run, status, teardown, top, unblock
+from fwbouncer.commands import (
+    check,
+    demo,
+    doctor,
+    explain,
+    install_service,
+    migrate,
+    run,
+    status,
+    teardown,
+    top,
+    unblock,
+)
 from fwbouncer.commands import list as list_
 
 if TYPE_CHECKING:
@@ -25,5 +37,6 @@ COMMANDS: tuple[Command, ...] = (
     doctor.COMMAND,
     teardown.COMMAND,
     migrate.COMMAND,
+    install_service.COMMAND,
     demo.COMMAND,
 )

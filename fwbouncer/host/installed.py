@@ -49,9 +49,15 @@ def readable(path: Path) -> bool:
     """Tell whether the service can read a file: a user of its own, in the group; only root can find that out."""
     if os.geteuid() != 0 or group() < 0:
         return os.access(path, os.R_OK)
-    words = ("test", "-r", str(path))
-    done = subprocess.run(words, user=_NOBODY, group=group(), extra_groups=[], check=False)  # noqa: S603 - no shell
-    return done.returncode == 0
+    return as_nobody("test", "-r", str(path), group=group()) == 0
+
+
+def as_nobody(*words: str, group: int = _NOBODY) -> int:
+    """Run a command as a user who may nothing, in one group; return its exit code."""
+    done = subprocess.run(  # noqa: S603 - no shell
+        words, user=_NOBODY, group=group, extra_groups=[], capture_output=True, check=False, cwd="/"
+    )
+    return done.returncode
 
 
 def shipped(name: str) -> Path | None:
