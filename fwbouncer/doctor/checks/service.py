@@ -151,7 +151,9 @@ def _store(facts: Facts, units: Units) -> Iterator[Finding]:
     lines = []
     if units.get(OUR_UNIT, "FileDescriptorStoreMax") in ("", "0"):
         lines.append("FileDescriptorStoreMax=4")
-    if units.systemd < _SAYS_STORE_ITSELF and "FDSTORE=" not in units.get(OUR_UNIT, "Environment"):
+    told = [w for w in units.get(OUR_UNIT, "Environment").split() if w.startswith("FDSTORE=")]
+    # Our unit says so for older ones; what is said last counts.
+    if told[-1:] == ["FDSTORE=0"] or (not told and units.systemd < _SAYS_STORE_ITSELF):
         lines.append("Environment=FDSTORE=4")
     if units.get(OUR_UNIT, "NotifyAccess") == "none":
         lines.append("NotifyAccess=main")
