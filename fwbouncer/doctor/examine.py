@@ -19,6 +19,8 @@ from fwbouncer.doctor.checks import (
     lapi,
     never_block,
     order,
+    ports,
+    proxy,
     service,
     settings,
     state,
@@ -46,6 +48,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     capacity.check,
     never_block.check,
     james.check,
+    proxy.check,
+    ports.check,
     files.check,
     state.check,
 )

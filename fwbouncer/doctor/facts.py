@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fwbouncer.config.schema import Config
+    from fwbouncer.host.james import Reading
     from fwbouncer.kernel.iptables import Table as FilterTable
 
 
@@ -214,28 +215,19 @@ class KeyUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Proxied:
-    """A server of James's that sits behind a proxy."""
-
-    file: str
-    name: str
-    peers: tuple[str, ...] = ()  # who is connected to it now: the proxies
-
-
-@dataclass(frozen=True, slots=True)
 class James:
-    """An Apache James on this host. `json` and the like are None where there is no logback.xml."""
+    """An Apache James on this host."""
 
     conf: Path
     own_bouncer: bool = False  # James's own CrowdSec module is switched on
-    proxied: tuple[Proxied, ...] = ()
+    reading: Reading | None = None  # where it listens
+    proxies: tuple[str, ...] = ()  # who is connected now to ports that it takes from a proxy alone
     logback: Path | None = None
     encoder: str = ""  # "JsonEncoder", "JsonLayout" or "plain"
     formatted: bool = False  # the JSON has the finished text of a message
     mdc: bool = True  # the JSON has the client's address
     lossy: tuple[str, ...] = ()  # asynchronous appenders that drop lines under load
     quiet: str = ""  # the level of org.apache.james, where it hides what CrowdSec reads
-    ports: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,14 +47,16 @@ def gather(path: Path, socket: Path, root: Path, environ: Mapping[str, str]) -> 
     daemon = _daemon(socket)
     settings = _settings(path, socket, {**environ, **_environment(root, daemon)})
     config = settings.config
-    james_folders = james.folders(root)
+    james_folders = james.folders(
+        root, [config.james_conf] if config is not None and config.james_conf else []
+    )
     probes: dict[str, Callable[[], Any]] = {
         "system": partial(system.look, root, environ),
         "units": partial(units.look, root),
         "processes": partial(processes.look, root),
         "nft": nft.look,
         "xtables": partial(xtables.look, _set_names(config)),
-        "james": lambda: tuple(map(james.look, james_folders)),
+        "james": lambda: tuple(james.look(root, folder) for folder in james_folders),
         "engine": partial(engine.look, root),
         "firewalld": partial(firewalld.look, root),
         "files": partial(files.look, path, config),

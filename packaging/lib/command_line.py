@@ -70,13 +70,14 @@ def _command(name: str, summary: str, parser: argparse.ArgumentParser) -> Comman
 
 def _option(action: argparse.Action) -> Option:
     takes = action.nargs != 0
-    value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    choices = tuple(map(str, action.choices or ()))
+    value = action.metavar if isinstance(action.metavar, str) else "|".join(choices) or action.dest.upper()
     text = "" if action.help is argparse.SUPPRESS else action.help or ""
     return Option(
         names=tuple(action.option_strings),
         value=value if takes else "",
         text=text % {"default": action.default} if "%(" in text else text,
         file=takes and action.type is Path,
-        choices=tuple(map(str, action.choices or ())),
+        choices=choices,
         optional=action.nargs in ("?", "*", argparse.REMAINDER),
     )

@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 import time
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,11 @@ def roff(text: str) -> str:
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """Set what help says below the arguments: paragraphs, and blocks that are indented."""
+    """Set what help says below the arguments: paragraphs, and lines that are indented as they stand."""
     for block in filter(None, text.strip("\n").split("\n\n")):
-        if block.startswith(" "):
-            yield from (".PP", ".EX", roff(block), ".EE")
-        else:
-            yield from (".PP", roff(block))
+        for indented, lines in groupby(block.split("\n"), lambda line: line.startswith(" ")):
+            inside = roff("\n".join(lines))
+            yield from (".PP", ".EX", inside, ".EE") if indented else (".PP", inside)
 
 
 def option_lines(options: Iterable[Option]) -> Iterator[str]:

@@ -8,13 +8,14 @@ import shlex
 import shutil
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.lab import witness
-from tests.lab.crowdsec import KEY, URL
+from tests.lab.crowdsec import CHECKOUT, KEY, URL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import MakeBouncer
     from tests.fake_lapi import FakeLapi
     from tests.lab.bouncer import Bouncer
@@ -204,6 +205,52 @@ def test_a_large_set_of_the_admins(bouncer: MakeBouncer, fake_lapi: FakeLapi, ne
     assert "rules in nftables" not in printed
 
 
+def test_ports_that_are_shut_anyway(
+    bouncer: MakeBouncer, fake_lapi: FakeLapi, net: Network, probe: Probe
+) -> None:
+    """Rules of nftables and of iptables are read as the kernel has them: what they shut for all is told, and is so."""
+    net.mail.run("nft", "-f", "-", text="""
+        table inet admins {
+            chain in {
+                type filter hook input priority 0; policy drop;
+                ct state established,related accept
+                iif lo accept
+                tcp dport { 25, 5000-5010 } accept
+                udp dport 2525 accept
+            }
+        }
+    """)  # fmt: skip
+    for rule in (
+        "-P INPUT DROP",
+        "-A INPUT -p tcp -m multiport --dports 25,465 -j ACCEPT",
+        "-A INPUT -i lo -j ACCEPT",
+    ):
+        net.mail.run("iptables", *rule.split())
+    protect = {"ports": [25, 465, "5000-5010"]}
+    running = bouncer(api_url=fake_lapi.url, protect=protect, disable_ipv6=True)
+    running.start()
+    _, printed = running.attempt("doctor", "--json")
+    told = [f["what"] for f in json.loads(printed)["findings"] if f["id"] == "ports.shut-anyway"]
+    assert told == ["IPv4: ports 465, 5000-5010 are closed to everybody by other rules of this host"]
+    net.mail.run("iptables", "-P", "INPUT", "ACCEPT")
+
+
+def test_without_root(bouncer: MakeBouncer, fake_lapi: FakeLapi) -> None:
+    """Who is not root is told so, and what can't be seen is no problem of the host's."""
+    running = bouncer(api_url=fake_lapi.url)
+    running.start()
+    running.config.chmod(0o644)
+    folder = running.config.parent
+    for each in (folder, *folder.parents[:3]):
+        each.chmod(0o755)
+    running.host.run("chmod", "a+x", str(folder), str(folder.parent))
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"PYTHONPATH={CHECKOUT}")
+    done = running.host.run(*nobody, *running.command("doctor", "--json"))
+    found = {f["id"]: f for f in json.loads(done)["findings"]}
+    assert found["doctor.not-root"]["mend"] == ["sudo fwbouncer doctor"]
+    assert not [f for f in found.values() if f["severity"] == "problem"]
+
+
 def _with_cscli(lapi: CrowdSec, folder: Path) -> str:
     """Return a PATH on which cscli is that of the LAPI under test."""
     words = lapi._command("cscli")
@@ -242,9 +289,7 @@ def test_interrupted_readers_and_odd_files(bouncer: MakeBouncer, fake_lapi: Fake
     """A reader that has seen enough, and files that are none, end in words and never in a traceback."""
     running = bouncer(api_url=fake_lapi.url)
     cut = shlex.join(running.command("doctor"))
-    done = net.mail.run(
-        "sh", "-c", f"cd {shlex.quote(str(Path(__file__).parents[2]))}; {cut} 2>&1 | head -n 1"
-    )
+    done = net.mail.run("sh", "-c", f"cd {shlex.quote(str(CHECKOUT))}; {cut} 2>&1 | head -n 1")
     assert "Traceback" not in done
     running.config.unlink()
     running.config.mkdir()

@@ -41,10 +41,11 @@ def examples(page: Path) -> list[str]:
 
 def _calls(lines: list[str]) -> list[list[str]]:
     found = []
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["sudo"]:
-            del words[0]
-        if words[:1] == ["fwbouncer"] and len(words) > 1:
-            found.append(words[1:])
+    for line in map(str.strip, lines):
+        if not line.startswith(("fwbouncer ", "sudo fwbouncer ")):
+            continue
+        words = shlex.split(line.removeprefix("sudo "), comments=True)
+        ends = [at for at, word in enumerate(words) if word in ("|", "&&", ";")]
+        words = words[: ends[0]] if ends else words
+        found.append(words[1:])
     return found

@@ -31,6 +31,7 @@ from fwbouncer.doctor.facts import (
     Lapis,
     Names,
     Nft,
+    NftChain,
     NftRule,
     NftTable,
     Process,
@@ -42,6 +43,8 @@ from fwbouncer.doctor.facts import (
     Xtables,
 )
 from fwbouncer.doctor.finding import Severity
+from fwbouncer.host.james import Reading
+from fwbouncer.host.james_files import Bind, Problem, Server
 from fwbouncer.kernel import iptables
 from tests.unit.doctor_help import (
     CONFIG,
@@ -66,6 +69,10 @@ IPSET = CONFIG.replace("nftables", "ipset")
 SET_ONLY = CONFIG.replace("nftables", "set-only")
 CONF = Path("/opt/james/conf")
 LOGBACK = CONF / "logback.xml"
+READING = Reading(
+    CONF, (Server("smtp", CONF / "smtpserver.xml", 3, (Bind("0.0.0.0", 25), Bind("0.0.0.0", 587))),)
+)
+BEHIND = replace(READING, servers=(replace(READING.servers[0], proxied=True),))
 GOOD_LOG = James(CONF, logback=LOGBACK, encoder="JsonEncoder", formatted=True)
 SOURCE = Acquisition(
     Path("/etc/crowdsec/acquis.d/james.yaml"), "james", "file", ("/var/log/james/james.json",)
@@ -89,6 +96,12 @@ def row(**changes: Any) -> Bouncer:
     """Return our row in the LAPI's list, with some of it changed."""
     ours = Bouncer("fw", "crowdsec-firewall-bouncer", "fwbouncer-1", "127.0.0.1", NOW - 3)
     return replace(ours, **changes)
+
+
+def james_config(folder: Path) -> str:
+    """Return a configuration that asks for James's ports, with a James in that folder."""
+    (folder / "smtpserver.xml").write_text("<smtpservers/>")
+    return f"{CONFIG}protect: {{ports: james, james_conf: {folder}}}\n"
 
 
 def file(role: str, mode: int, **changes: Any) -> tuple[File, ...]:
@@ -201,6 +214,23 @@ SICK: dict[str, Callable[[Path], Facts]] = {
     "james.no-file": lambda p: healthy(
         p, james=(GOOD_LOG,), engine=replace(ENGINE, acquisitions=(replace(SOURCE, missing=SOURCE.files),))
     ),
+    "james.no-ports": lambda p: healthy(
+        p, james_config(p), james=(James(p, reading=Reading(p)),), engine=ENGINE
+    ),
+    "james.ports": lambda p: healthy(
+        p,
+        james_config(p),
+        james=(James(p, reading=replace(READING, problems=(Problem(p, 3, "is not a number"),))),),
+        engine=ENGINE,
+    ),
+    "proxy.unnamed": lambda p: healthy(p, james=(replace(GOOD_LOG, reading=BEHIND),), engine=ENGINE),
+    "proxy.bannable": lambda p: healthy(
+        p,
+        CONFIG + "protect: {proxies: [192.0.2.1]}\n",
+        james=(replace(GOOD_LOG, reading=BEHIND, proxies=("192.0.2.1", "192.0.2.2")),),
+        engine=ENGINE,
+    ),
+    "drift.held-back": lambda p: healthy(p, daemon=status(kernel={"held_back": 7})),
     # files
     "files.readable": lambda p: healthy(p, files=file("config", 0o644)),
     "files.writable": lambda p: healthy(p, files=file("list", 0o666)),
@@ -457,3 +487,84 @@ def test_a_plain_log_that_is_read_as_such(tmp_path: Path) -> None:
     """Where CrowdSec is told that the log is plain, that is what was chosen."""
     engine = replace(ENGINE, acquisitions=(replace(SOURCE, kind="james-plain"),))
     assert ids(healthy(tmp_path, james=(replace(GOOD_LOG, encoder="plain", mdc=False),), engine=engine)) == []
+
+
+def test_a_proxy_that_is_named(tmp_path: Path) -> None:
+    """A proxy in front of James that the configuration spares is as it should be, and told once."""
+    text = CONFIG + "protect: {proxies: [192.0.2.0/28]}\n"
+    james = replace(GOOD_LOG, reading=BEHIND, proxies=("192.0.2.2",))
+    told = status(warnings=list(BEHIND.warnings(asked=True)))
+    assert ids(healthy(tmp_path, text, james=(james,), engine=ENGINE, daemon=told)) == []
+
+
+def test_sessions_that_cant_be_cut(tmp_path: Path) -> None:
+    """A kernel that can't end sockets is told of, by the daemon's word or by the kernel's options."""
+    told = status(sessions={"unsupported": ["open sessions of newly banned peers can't be cut: x"]})
+    assert "can't be cut" in one(healthy(tmp_path, daemon=told), "kernel.no-session-cut").what
+    built = System("6.1.0", {"CONFIG_INET_DIAG_DESTROY": "n"})
+    assert one(healthy(tmp_path, system=built), "kernel.no-session-cut")
+    off = healthy(tmp_path, CONFIG + "on_ban: {close_sessions: false}\n", system=built)
+    assert not [f for f in examine(off) if f.id == "kernel.no-session-cut"]
+
+
+NAMED = CONFIG + "protect: {ports: [25, 993, 4190]}\ndisable_ipv6: true\n"
+DROPPING = NftChain("inet", "fw", "in", "input", 0, "filter", "drop")
+
+
+def _in(*statements: dict[str, Any]) -> NftRule:
+    return NftRule("inet", "fw", "in", statements)
+
+
+def _to(right: Any) -> dict[str, Any]:
+    return {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": right}}
+
+
+ACCEPT: dict[str, Any] = {"accept": None}
+
+
+@pytest.mark.parametrize(
+    ("rules", "shut"),
+    [
+        ([], "25, 993, 4190"),
+        ([_in(_to(25), ACCEPT), _in(_to({"set": [993, {"range": [4000, 5000]}]}), ACCEPT)], ""),
+        ([_in(_to({"range": [1, 1000]}), ACCEPT)], "4190"),
+        ([_in(ESTABLISHED, ACCEPT), _in(LOOPBACK, ACCEPT), _in(_to(25), ACCEPT)], "993, 4190"),
+        ([_in(_to(25), {"drop": None})], "25, 993, 4190"),
+        ([_in(ACCEPT)], ""),
+        ([_in({"jump": {"target": "mail"}})], ""),
+        ([_in(_to("@mail"), ACCEPT)], ""),
+        ([_in({"xt": None}, ACCEPT)], ""),
+    ],
+)
+def test_ports_that_are_shut_anyway(rules: list[NftRule], shut: str, tmp_path: Path) -> None:
+    """Only what is certain is told: a rule that isn't understood opens everything."""
+    facts = healthy(tmp_path, NAMED, nft=Nft(chains=(DROPPING,), rules=tuple(rules)))
+    told = [finding.what for finding in examine(facts) if finding.id == "ports.shut-anyway"]
+    assert [text.partition("ports ")[2].partition(" are")[0] for text in told] == ([shut] if shut else [])
+    assert ids(facts) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "shut"),
+    [
+        (
+            [
+                "INPUT -p tcp -m tcp --dport 25 -j ACCEPT",
+                "INPUT -p tcp -m multiport --dports 993,4000:5000 -j ACCEPT",
+            ],
+            "",
+        ),
+        (["INPUT -p tcp -m tcp --dport 25 -j ACCEPT", "INPUT -i lo -j ACCEPT"], "993, 4190"),
+        (["INPUT -j ufw-before-input"], ""),
+        (["INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"], "25, 993, 4190"),
+        (["INPUT -s 192.0.2.0/24 -j ACCEPT"], ""),
+    ],
+)
+def test_ports_that_iptables_shuts(rules: list[str], shut: str, tmp_path: Path) -> None:
+    """The same for iptables, where its policy is DROP."""
+    table = replace(filter_table(*rules), policies={Family.V4: {"INPUT": "DROP"}})
+    told = [f.what for f in examine(healthy(tmp_path, NAMED, xtables=table)) if f.id == "ports.shut-anyway"]
+    assert [text.partition("ports ")[2].partition(" are")[0] for text in told] == ([shut] if shut else [])
+    open_policy = replace(table, policies={Family.V4: {"INPUT": "ACCEPT"}})
+    found = examine(healthy(tmp_path, NAMED, xtables=open_policy))
+    assert not [f for f in found if f.id == "ports.shut-anyway"]

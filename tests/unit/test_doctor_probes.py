@@ -12,10 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +43,7 @@ from fwbouncer.doctor.look import (
 )
 from fwbouncer.doctor.look.program import CantLookError, output
 from fwbouncer.doctor.look.together import together
-from tests.fake_lapi import FakeLapi
+from tests.fake_lapi import FakeLapi, Tls
 from tests.unit.doctor_help import CONFIG
 
 if TYPE_CHECKING:
@@ -189,11 +192,12 @@ def test_a_listing_of_nft() -> None:
 
 
 def make_certificate(folder: Path, days: int) -> Path:
-    """Make one with openssl, which holds for so many days."""
+    """Make one for 127.0.0.1 with openssl, which holds for so many days."""
     path = folder / "c.pem"
     subprocess.run(
         ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-         str(days), "-subj", "/CN=lapi", "-keyout", str(folder / "k.pem"), "-out", str(path)),
+         str(days), "-subj", "/CN=lapi", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(folder / "k.pem"), "-out", str(path)),
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
     return path
@@ -267,6 +271,33 @@ def test_asking_doesnt_move_the_cursor(tmp_path: Path, fake: FakeLapi) -> None:
     assert not [each for each in fake.requests if "stream" in each.path]
 
 
+def test_a_lapi_with_tls(tmp_path: Path) -> None:
+    """The certificate of a LAPI that is trusted tells when it ends; one that isn't is an error in words."""
+    made = make_certificate(tmp_path, 3)
+    with FakeLapi(tls=Tls(made, tmp_path / "k.pem")) as fake:
+        trusted = replace(_config(tmp_path, fake.url), ca_cert_path=made)
+        found = lapi.look(trusted)
+        (stranger,) = lapi.look(_config(tmp_path, fake.url)).answers
+    (answer,) = found.answers
+    assert answer.status == 200
+    assert answer.certificate is not None
+    (ours,) = found.certificates
+    assert answer.certificate.ends == ours.ends
+    assert abs(ours.ends - time.time() - 3 * 86400) < 600
+    assert stranger.status is None
+    assert "certificate" in stranger.error
+
+
+@pytest.mark.parametrize(("ahead", "skew"), [(0, 0.0), (-1, 0.0), (90, 90.0), (-90, -89.0)])
+def test_a_clock_that_is_wrong(ahead: int, skew: float) -> None:
+    """The LAPI's clock is compared in whole seconds, which is what its header has."""
+    now = 1_800_000_000.0
+    date = format_datetime(datetime.fromtimestamp(now + ahead, UTC), usegmt=True)
+    assert lapi._skew(httpx.Response(200, headers={"Date": date}), now, now) == skew
+    assert lapi._skew(httpx.Response(200, headers={"Date": "yesterday"}), now, now) is None
+    assert lapi._skew(httpx.Response(200), now, now) is None
+
+
 # --- cscli -----------------------------------------------------------------------------------------------------------
 
 
@@ -316,7 +347,7 @@ def test_our_logback_files_are_right(tmp_path: Path) -> None:
     """James's log as this project ships it is what CrowdSec needs."""
     for name in ("logback.xml", "logback-3.8.xml"):
         write(tmp_path, "logback.xml", (COLLECTION / "james" / name).read_text())
-        found = james.look(tmp_path)
+        found = james.look(tmp_path, tmp_path)
         assert found.encoder in ("JsonEncoder", "JsonLayout")
         assert found.formatted
         assert found.mdc
@@ -342,9 +373,10 @@ def test_logback_files_that_are_not(tmp_path: Path) -> None:
 
     def look(**changes: str) -> james.James:
         write(tmp_path, "logback.xml", LOGBACK.format(**{**usual, **changes}))
-        return james.look(tmp_path)
+        return replace(james.look(tmp_path, tmp_path), reading=None)
 
-    assert look() == james.James(tmp_path, False, (), tmp_path / "logback.xml", "JsonEncoder", True, True)
+    path = tmp_path / "logback.xml"
+    assert look() == james.James(tmp_path, logback=path, encoder="JsonEncoder", formatted=True)
     assert look(encoder="ch.qos.logback.classic.encoder.PatternLayoutEncoder").encoder == "plain"
     assert not look(inside="").formatted
     assert not look(inside="<withMDC>false</withMDC>").mdc
@@ -352,7 +384,31 @@ def test_logback_files_that_are_not(tmp_path: Path) -> None:
     assert look(james="ERROR").quiet == "ERROR"
     assert look(james="").quiet == "WARN"
     write(tmp_path, "logback.xml", "<configuration")
-    assert james.look(tmp_path).logback is None
+    assert james.look(tmp_path, tmp_path).logback is None
+
+
+PROXIED = """<smtpservers><smtpserver enabled="true"><bind>0.0.0.0:25</bind><proxyRequired>true</proxyRequired>
+</smtpserver></smtpservers>"""
+
+
+def test_proxies_that_are_connected(tmp_path: Path) -> None:
+    """Who is connected to a port that James takes from a proxy alone is a proxy, whatever the family."""
+    write(tmp_path, "smtpserver.xml", PROXIED)
+    v4, v6 = socket.inet_aton("192.0.2.7"), socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.8")
+
+    def word(packed: bytes) -> str:
+        return "".join(
+            f"{int.from_bytes(packed[at : at + 4], sys.byteorder):08X}" for at in range(0, len(packed), 4)
+        )
+
+    head = "  sl  local_address rem_address   st\n"
+    rows = f"   0: 00000000:0019 {word(v4)}:C350 01 0\n   1: 00000000:0016 {word(v4)}:C351 01 0\n"
+    write(tmp_path, "proc/net/tcp", f"{head}{rows}   2: 00000000:0019 00000000:0000 0A 0\n")
+    write(tmp_path, "proc/net/tcp6", f"{head}   0: {'0' * 32}:0019 {word(v6)}:C350 01 0\n")
+    found = james.look(tmp_path, tmp_path)
+    assert found.reading is not None
+    assert str(found.reading.proxied_ports) == "25"
+    assert found.proxies == ("192.0.2.7", "192.0.2.8")
 
 
 def test_where_james_is(tmp_path: Path) -> None:

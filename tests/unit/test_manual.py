@@ -83,7 +83,7 @@ def test_every_exit_code(pages: Path) -> None:
     text = plain(pages / "fwbouncer.8")
     section = text[text.index("EXIT STATUS") : text.index("SIGNALS")]
     told = {int(code) for code in re.findall(r"^ +([0-9])\b", section, re.MULTILINE)}
-    assert told == {exits.FINE, exits.FAILED, exits.WRONG, exits.REFUSED}
+    assert told == {value for name, value in vars(exits).items() if name.isupper()}
 
 
 def test_the_same_every_time(tmp_path: Path) -> None:

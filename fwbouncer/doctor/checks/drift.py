@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwbouncer.control.words import clean, count, number
+from fwbouncer.doctor.facts import Unseen
 from fwbouncer.doctor.finding import Finding, fine, note, problem, warning
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def check(facts: Facts) -> Iterator[Finding]:
         yield note("drift.pending", f"{pending:,.0f} elements are still to be written to the kernel")
     else:
         yield fine("drift.none", f"the kernel holds all it should: {count(kernel.get('elements'))} elements")
+    if held_back := number(kernel.get("held_back")):
+        yield problem(
+            "drift.held-back",
+            f"{held_back:,.0f} bans have no room in a set of yours, which has a fixed size",
+            "They block nobody.",
+            "nft -t list ruleset",
+            "fwbouncer status",
+        )
     if repairs := number(kernel.get("repairs")):
         yield note(
             "drift.repairs",
@@ -44,6 +53,11 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 def _told(facts: Facts) -> Iterator[Finding]:
     known = set(facts.settings.warnings)
+    if not isinstance(facts.james, Unseen):  # of James's files the doctor has findings of its own
+        readings = [james.reading for james in facts.james if james.reading is not None]
+        known |= {
+            text for reading in readings for asked in (True, False) for text in reading.warnings(asked=asked)
+        }
     warnings = facts.status.get("warnings")
     for text in warnings if isinstance(warnings, list) else ():
         if text not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwbouncer.doctor.checks.mending import edit, quoted
+from fwbouncer.doctor.checks.mending import configure, edit, quoted
 from fwbouncer.doctor.facts import CrowdSecItem, Engine, James, Unseen
 from fwbouncer.doctor.finding import Finding, fine, note, problem, warning
 
@@ -25,10 +25,34 @@ def check(facts: Facts) -> Iterator[Finding]:
     jameses = () if isinstance(facts.james, Unseen) else facts.james
     engine = facts.engine
     for james in jameses:
+        yield from _listening(james, facts)
         yield from _log(james, facts)
     if jameses and isinstance(engine, Engine):
         yield from _parsers(engine, jameses)
         yield from _sources(engine)
+
+
+def _listening(james: James, facts: Facts) -> Iterator[Finding]:
+    """Tell what in James's files keeps its ports from being known, where they are asked for."""
+    config, reading = facts.config, james.reading
+    if config is None or reading is None or not config.policies.asks_james or config.james_conf != james.conf:
+        return
+    for each in reading.problems:
+        yield warning(
+            "james.ports",
+            str(each),
+            "Bans are to close James's ports (`ports: james`), and these are not known for certain.",
+            edit(each.file, "as said above"),
+        )
+    if not reading.ports:
+        yield problem(
+            "james.no-ports",
+            f"{james.conf} names no port that others can reach",
+            "Bans are to close James's ports (`ports: james`), so they close none.",
+            *configure(facts, "protect: {ports: [smtp, submission, smtps, imap, imaps]}"),
+        )
+    else:
+        yield fine("james.listens", f"bans close James's ports {reading.ports}")
 
 
 def _log(james: James, facts: Facts) -> Iterator[Finding]:

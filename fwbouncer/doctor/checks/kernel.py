@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Hook, Mode, Replies
+from fwbouncer.control.words import clean
 from fwbouncer.core.policy import Action
 from fwbouncer.doctor.checks.mending import configure
 from fwbouncer.doctor.facts import System, Unseen
-from fwbouncer.doctor.finding import Finding, fine, problem, warning
+from fwbouncer.doctor.finding import Finding, fine, note, problem, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield fine("kernel.version", f"Linux {system.release}{tool}")
     if system.version != (0, 0):
         yield from _features(facts, system)
+    yield from _sessions(facts, system)
     yield from _conntrack(facts, system)
 
 
@@ -54,6 +56,21 @@ def _features(facts: Facts, system: System) -> Iterator[Finding]:
             f"Linux {system.release} can't REJECT at prerouting; 5.9 and later can",
             "The kernel refuses the rules, so that nobody is blocked.",
             *configure(facts, "deny_action: DROP, or nftables_hooks without prerouting"),
+        )
+
+
+def _sessions(facts: Facts, system: System) -> Iterator[Finding]:
+    """Tell where open sessions of newly banned peers can't be cut."""
+    told = facts.status.get("sessions")
+    lacks = told.get("unsupported") if isinstance(told, dict) else None
+    if not told and facts.config is not None and facts.config.close_sessions:
+        missing = system.options.get("CONFIG_INET_DIAG_DESTROY") == "n"
+        lacks = ["this kernel is built without CONFIG_INET_DIAG_DESTROY"] if missing else []
+    for text in lacks if isinstance(lacks, list) else ():
+        yield note(
+            "kernel.no-session-cut",
+            clean(text),
+            "A peer that is banned while it is connected falls silent at once, and its socket is freed late.",
         )
 
 

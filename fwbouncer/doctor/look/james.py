@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from fwbouncer.doctor.facts import James
+from fwbouncer.host.james import James as Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from fwbouncer.core.ports import Ports
 
 _USUAL = (
     "root/conf",
@@ -24,6 +29,7 @@ _USUAL = (
 )
 _SIGNS = ("smtpserver.xml", "imapserver.xml", "mailetcontainer.xml")
 _DIRECTORY = re.compile(rb"-Dworking\.directory=([^\0]+)")
+_ESTABLISHED = "01"  # TCP_ESTABLISHED
 _HIDING = ("WARN", "ERROR", "OFF")
 _LOUD = {"TRACE", "DEBUG", "INFO", "ALL"}
 
@@ -40,13 +46,19 @@ def folders(root: Path, named: Iterable[Path] = ()) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
-def look(conf: Path) -> James:
-    """Read what James's files say about logs and bans."""
+def look(root: Path, conf: Path) -> James:
+    """Read what James's files say about ports, logs and bans."""
     logback = conf / "logback.xml"
     tree = None
     with suppress(OSError, ET.ParseError):
         tree = ET.fromstring(logback.read_bytes())  # noqa: S314 - root's own file
-    james = James(conf, own_bouncer=_own_bouncer(conf))
+    reading = Listening(conf).read()
+    james = James(
+        conf,
+        own_bouncer=_own_bouncer(conf),
+        reading=reading,
+        proxies=tuple(sorted(_connected(root, reading.proxied_ports))),
+    )
     return james if tree is None else _logged(replace(james, logback=logback), tree)
 
 
@@ -62,6 +74,26 @@ def _running(root: Path) -> Iterator[Path]:
             start = (folder / "cwd").readlink()  # as the process sees it
             inside = (start / base).resolve() if not base.is_absolute() else base
             yield folder / "root" / str(inside).lstrip("/") / "conf"
+
+
+def _connected(root: Path, ports: Ports) -> set[str]:
+    """Return who has a connection to one of these ports of this host."""
+    found = set()
+    for name in ("tcp", "tcp6") if ports else ():
+        with suppress(OSError):
+            for line in (root / "proc/net" / name).read_text().splitlines()[1:]:
+                _, local, remote, state, *_ = line.split()
+                if state == _ESTABLISHED and int(local.rpartition(":")[2], 16) in ports:
+                    found.add(_address(remote.rpartition(":")[0]))
+    return found
+
+
+def _address(text: str) -> str:
+    """Read an address as the kernel prints it there: 32 bits after 32 bits, each in the host's byte order."""
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    address = ip_address(b"".join(words))
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return str(mapped or address)
 
 
 def _own_bouncer(conf: Path) -> bool:
