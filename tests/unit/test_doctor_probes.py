@@ -419,6 +419,12 @@ def test_where_james_is(tmp_path: Path) -> None:
     write(process, "root/opt/mail/conf/smtpserver.xml", "<x/>")
     (process / "cmdline").write_bytes(b"java\0-Dworking.directory=.\0-jar\0james-server.jar\0")
     (process / "cwd").symlink_to("/opt/mail")
+    for folder, network in ((process, "net:[2]"), (tmp_path / "proc/self", "net:[1]")):
+        (folder / "ns").mkdir(parents=True)
+        (folder / "ns/net").symlink_to(network)
+    (process / "cgroup").write_text("0::/system.slice/elsewhere.service\n")
+    assert process / "root/opt/mail/conf" not in james.folders(tmp_path)
+    (process / "cgroup").write_text("0::/system.slice/docker-0123.scope\n")
     named = tmp_path / "srv/conf"
     found = james.folders(tmp_path, [named, named, tmp_path / "none"])
     assert found == (named, tmp_path / "etc/james", process / "root/opt/mail/conf")

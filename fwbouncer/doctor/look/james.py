@@ -30,6 +30,7 @@ _USUAL = (
 _SIGNS = ("smtpserver.xml", "imapserver.xml", "mailetcontainer.xml")
 _DIRECTORY = re.compile(rb"-Dworking\.directory=([^\0]+)")
 _ESTABLISHED = "01"  # TCP_ESTABLISHED
+_CONTAINER = re.compile(r"docker|containerd|libpod|kubepods|crio|lxc|machine\.slice")
 _HIDING = ("WARN", "ERROR", "OFF")
 _LOUD = {"TRACE", "DEBUG", "INFO", "ALL"}
 
@@ -67,7 +68,7 @@ def _running(root: Path) -> Iterator[Path]:
     for folder in (root / "proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes()
-            if b"java" not in words or b"james" not in words:
+            if b"java" not in words or b"james" not in words or not _of_this_host(root, folder):
                 continue
             named = _DIRECTORY.search(words)
             base = Path(named[1].decode(errors="replace")) if named else Path()
@@ -94,6 +95,13 @@ def _address(text: str) -> str:
     address = ip_address(b"".join(words))
     mapped = address.ipv4_mapped if address.version == 6 else None
     return str(mapped or address)
+
+
+def _of_this_host(root: Path, process: Path) -> bool:
+    """Tell whether a process's packets come by our rules: it is in our network namespace, or in a container."""
+    if (process / "ns/net").readlink() == (root / "proc/self/ns/net").readlink():
+        return True
+    return _CONTAINER.search((process / "cgroup").read_text()) is not None
 
 
 def _own_bouncer(conf: Path) -> bool:
