@@ -16,7 +16,7 @@ from fwbouncer.daemon.reporter import Reporter
 from fwbouncer.host.counters import CounterFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from fwbouncer.daemon.keeper import Keeper
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fwbouncer.kernel.backend import Clock
 
 _log = logging.getLogger("fwbouncer.metrics")
+
+_PAUSE = 60.0
 
 
 class Metrics:
@@ -46,8 +48,9 @@ class Metrics:
         """Count, serve and report, for ever."""
         async with asyncio.TaskGroup() as self._group:
             self._serve()
-            self._group.create_task(self.counting.run(self._parts().config.mode))
-            self._group.create_task(self._reporter.run())
+            mode = self._parts().config.mode
+            self._group.create_task(_in_spite(lambda: self.counting.run(mode)))
+            self._group.create_task(_in_spite(self._reporter.run))
 
     async def page(self, accept: str) -> tuple[str, bytes]:
         """Make the page for Prometheus."""
@@ -75,4 +78,15 @@ class Metrics:
             self._servers.pop(place).cancel()
         for place in wanted:
             if place not in self._servers:
-                self._servers[place] = self._group.create_task(Scrapes(place, self.page, aside).run())
+                scrapes = Scrapes(place, self.page, aside)
+                self._servers[place] = self._group.create_task(_in_spite(scrapes.run))
+
+
+async def _in_spite(work: Callable[[], Awaitable[None]]) -> None:
+    """Do a work that never ends, in spite of mistakes of ours in it: no ban hangs on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("metrics failed, trying again in a minute")
+        await asyncio.sleep(_PAUSE)

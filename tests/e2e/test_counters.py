@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from itertools import chain
@@ -75,9 +74,7 @@ def knocks(probe: Probe, fake_lapi: FakeLapi) -> Knocks:
 
 def _reload(bouncer: Bouncer, **changes: Any) -> None:
     bouncer.configure(**changes)
-    done = bouncer.log.count("configuration read again")
-    bouncer.signal(signal.SIGHUP)
-    bouncer._wait_until(lambda: bouncer.log.count("configuration read again") > done)
+    bouncer.reload()
 
 
 def _lives(bouncer: Bouncer, knocks: Knocks, start: Callable[[], Any], disturb: Callable[[], Any]) -> None:

@@ -151,6 +151,12 @@ class Bouncer:
         self.signal(signal.SIGTERM)
         return self.wait_exit()
 
+    def reload(self) -> None:
+        """Have it read its configuration again, and wait until it goes by that."""
+        before = self.log.count("configuration read again")
+        self.signal(signal.SIGHUP)
+        self._wait_until(lambda: self.log.count("configuration read again") > before)
+
     def kill(self) -> None:
         """End it as a crash does."""
         self.signal(signal.SIGKILL)
