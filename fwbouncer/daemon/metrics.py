@@ -87,6 +87,6 @@ async def _in_spite(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except Exception:
+        except Exception:  # noqa: BLE001 - as said above
             _log.exception("metrics failed, trying again in a minute")
         await asyncio.sleep(_PAUSE)
