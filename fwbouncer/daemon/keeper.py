@@ -53,6 +53,7 @@ class Keeper:
         self._retry = _SOON
         self._repaired: list[float] = []
         self._lock = asyncio.Lock()
+        self._waiting: list[asyncio.Future[None]] = []  # for a step that succeeds
 
     def wake(self) -> None:
         """Say that there may be something to do."""
@@ -91,6 +92,30 @@ class Keeper:
             except KernelError:
                 self.distrust()
                 raise
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                if not each.done():
+                    each.set_result(None)
+
+    async def settle(self, within: float) -> None:
+        """Do the same, but where it fails, wait so many seconds for a later try before the failure is told."""
+        try:
+            await self.step()
+        except KernelError as error:
+            if not await self._later_try(within):
+                raise KernelError(f"the kernel refuses it so far, and it is tried again: {error}") from error
+
+    async def _later_try(self, within: float) -> bool:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(within):
+                await waiting
+        except TimeoutError:
+            with suppress(ValueError):  # a step that succeeded at this very moment has taken it
+                self._waiting.remove(waiting)
+            return False
+        return True
 
     async def _step(self) -> None:
         if self._need_dump:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fwbouncer.kernel.backend import Clock
 
 _OFTEN: Millis = 60_000
+_PATIENCE = 10.0  # seconds in which the keeper has made good what somebody else's change broke
 
 _log = logging.getLogger("fwbouncer.never_block")
 
@@ -93,7 +94,7 @@ class Unblocked:
     async def _settle(self) -> bool:
         self._news.set()
         kept = await self._keep()
-        await self._keeper.step()
+        await self._keeper.settle(_PATIENCE)
         return kept
 
     async def _keep(self) -> bool:
