@@ -12,7 +12,7 @@ SCRIPTS += tests/package/run tests/package/make-tree
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format man completion readme test fuzz faults booted test-james test-kernels bench demo clean
+.PHONY: help venv linters check format man completion readme test fuzz faults booted test-james test-size test-kernels bench demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/package tests/benchmarks
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/size tests/package tests/benchmarks
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
@@ -61,6 +61,9 @@ booted:  ## the unit under a systemd that boots, in full length, on Debian 12 an
 
 test-james:  ## the real Apache James and CrowdSec: from guessed passwords to dropped packets
 	$(SUDO) ./tests/james/run
+
+test-size:  ## every command beside a million decisions, and how long it takes; about two minutes
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o python_files='check_*.py' tests/size
 
 test-kernels:  ## the backends on the kernels of Debian 12 and 13, in emulated machines; takes half an hour
 	$(SUDO) ./tests/kernels/run $(SUITES) -- $(or $(TESTS),tests/contract)

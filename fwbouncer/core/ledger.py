@@ -12,6 +12,7 @@ from array import array
 from typing import TYPE_CHECKING, TypeAlias
 
 from fwbouncer.core.census import Census
+from fwbouncer.core.journal import Journal
 from fwbouncer.core.model import AddressKey, Family, Label, Millis, Page, family_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Ledger:
         self._soon: list[tuple[Millis, int]] = []
         self.touched: Touched = {}
         self.census = Census()
+        self.journal = Journal()
         self.begun = 0  # claims that ever came
         self.over = 0  # claims that ever went, one way or another
         self.changes = 0  # grows with each change that isn't merely a claim running out
@@ -137,7 +139,7 @@ class Ledger:
 
     def columns(self) -> Columns:
         """Copy all rows, quickly."""
-        return self.slice(0, self.rows)
+        return self.section(0, self.rows)
 
     def expire(self, now: Millis) -> int:
         """End the claims whose deadline has come; returns how many."""
@@ -198,20 +200,16 @@ class Ledger:
 
     @property
     def rows(self) -> int:
-        """Count the rows that `slice` can return, free ones included."""
+        """Count the rows that `section` can return, free ones included."""
         return len(self._ids)
 
-    def slice(self, first: int, stop: int) -> Columns:
+    def section(self, first: int, stop: int) -> Columns:
         """Copy some rows of ids, keys, deadlines and labels; rows whose label is None are free.
 
-        Who walks over all of them in slices, while pages come in, sees every claim that was there all the time.
+        Who walks over all of them in sections, while pages come in, sees every claim that was there all the time.
         """
-        return (
-            self._ids[first:stop],
-            self._keys[first:stop],
-            self._deadlines[first:stop],
-            self._labels[first:stop],
-        )
+        rows = slice(first, stop)
+        return self._ids[rows], self._keys[rows], self._deadlines[rows], self._labels[rows]
 
     def _insert(self, decision: int, key: AddressKey, deadline: Millis, label: Label) -> None:
         head = self._head.get(key, _NONE)
@@ -234,6 +232,7 @@ class Ledger:
         self._head[key] = row
         self._row[decision] = row
         self.census.count(label, len(key), 1, not before)
+        self.journal.came(decision, key, deadline, label)
         self.begun += 1
         self.changes += 1
         window = deadline >> _WINDOW
@@ -267,6 +266,7 @@ class Ledger:
         key, label = self._keys[row], self._labels[row]
         if label is not None:
             self._note(label.group, key)
+            self.journal.went(self._ids[row], key, self._deadlines[row], label)
         head = self._head[key]
         if head == row:
             if self._next[row] == _NONE:

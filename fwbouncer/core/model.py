@@ -72,7 +72,8 @@ class Page:
     labels: list[Label] = field(default_factory=list)
     ended: array[int] = field(default_factory=lambda: array("q"))  # ids of decisions that are over
     rejects: Counter[str] = field(default_factory=Counter)  # reason -> how many decisions were skipped for it
-    examples: list[str] = field(default_factory=list)  # a few rejects in words, escaped, for the log
+    # A few rejects for the log: the decision's id, if it has one that can be, and words, escaped.
+    examples: list[tuple[int | None, str]] = field(default_factory=list)
     ignored: Counter[str] = field(
         default_factory=Counter
     )  # likewise, what is well-formed but not ours: "scope AS"

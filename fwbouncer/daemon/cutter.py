@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fwbouncer.config.schema import Config, Replies
 from fwbouncer.control.status import SessionsStatus
 from fwbouncer.core.addresses import shown
+from fwbouncer.core.cover import around
 from fwbouncer.core.model import Layout, family_of
 from fwbouncer.core.policy import Action
 from fwbouncer.core.suspects import Suspects, bans_of
@@ -25,6 +26,7 @@ from fwbouncer.host.logs import fields
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from fwbouncer.core.book import Book
     from fwbouncer.core.model import AddressKey, Change, Label, Millis
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.kernel.backend import Clock
@@ -55,7 +57,7 @@ class Cutter:
         self._status = SessionsStatus()
         self._last: Millis | None = None
         self._complaints: tuple[str, ...] = ()
-        self._log = _CutLog()
+        self._log = _CutLog(keeper.book)
         keeper.told = self._take
 
     def status(self, now: Millis) -> SessionsStatus:
@@ -177,7 +179,8 @@ class Cutter:
 class _CutLog:
     """One line for what was cut, and then one for all that follows within some seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book) -> None:
+        self._book = book
         self._cut: list[Session] = []
         self._took: Millis = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -214,12 +217,23 @@ class _CutLog:
             "" if count == 1 else "s",
             who,
             extra=fields(
-                "cut", sessions=count, peers=len(peers), ports=_some(map(str, ports)), took_ms=self._took
+                "cut",
+                sessions=count,
+                peers=len(peers),
+                addresses=_some(map(shown, peers)),
+                decisions=_some(map(str, self._decisions(peers[:10]))),
+                ports=_some(map(str, ports)),
+                took_ms=self._took,
             ),
         )
         for session in self._cut:
             _log.debug("cut %s", shown(session.peer), extra=fields("cut_one", port=session.port))
         self._cut, self._took = [], 0
+
+    def _decisions(self, peers: Sequence[AddressKey]) -> list[int]:
+        """Return the ids of the decisions that ban these peers now."""
+        ids = (claim[0] for peer in peers for claim in around(self._book.ledger, peer))
+        return list(dict.fromkeys(number for number in ids if number >= 0))
 
 
 def _some(words: Iterable[str]) -> str:

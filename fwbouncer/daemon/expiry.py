@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
+
+from fwbouncer.daemon.teller import tell
+from fwbouncer.host.logs import fields
 
 if TYPE_CHECKING:
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.kernel.backend import Clock
+
+_log = logging.getLogger("fwbouncer.bans")
 
 
 async def expire(keeper: Keeper, clock: Clock) -> None:
@@ -21,3 +27,6 @@ async def expire(keeper: Keeper, clock: Clock) -> None:
         if due is not None and due <= clock():
             book.expire(clock())
             keeper.wake()
+            many = tell(book, clock())
+            if many:
+                _log.info("%d decisions have run out", many, extra=fields("expired", count=many))

@@ -92,7 +92,7 @@ async def _gather(book: Book, key: AddressKey, inside: Inside) -> None:
     sieve = Sieve(Selection(within=key))
     inside.add(sieve.around(book.ledger), _NAMED)
     for at in range(0, book.ledger.rows, _SLICE):
-        inside.add(sieve.sift(book.ledger.slice(at, at + _SLICE)), _NAMED)
+        inside.add(sieve.sift(book.ledger.section(at, at + _SLICE)), _NAMED)
         await asyncio.sleep(0)
 
 

@@ -118,9 +118,9 @@ def asked(request: dict[str, Any], now: Millis) -> Asked:
 def address(text: object) -> AddressKey:
     """Read an address or network; raises ControlError with what is wrong."""
     try:
-        return read(str(text))
+        return read(str(text)[:100])  # the error repeats it
     except ValueError as error:
-        raise ControlError(f"{str(text)[:80]!r}: {error}") from None
+        raise ControlError(str(error)) from None
 
 
 async def pieces(book: Book, what: Asked, dates: Dates) -> AsyncGenerator[bytes, None]:
@@ -135,7 +135,7 @@ async def pieces(book: Book, what: Asked, dates: Dates) -> AsyncGenerator[bytes,
             left -= len(some)
             yield "".join(map(lines.line, some)).encode()
         elif at < book.ledger.rows:
-            found = list(sieve.sift(book.ledger.slice(at, at + _SLICE)))
+            found = list(sieve.sift(book.ledger.section(at, at + _SLICE)))
             at += _SLICE
             await asyncio.sleep(0)
         else:

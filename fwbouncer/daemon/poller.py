@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.latency import Latency
+from fwbouncer.daemon.teller import tell
 from fwbouncer.errors import LapiError, LapiRefused
 from fwbouncer.host.logs import fields
 
@@ -126,6 +127,7 @@ class Poller:
             if count:
                 noun = "decision" if count == 1 else "decisions"
                 _log.info("%d %s %s", count, noun, word, extra=fields(word, count=count))
+        tell(self._book, self._clock())
         if taken.missing:
             _log.warning(
                 "the LAPI's list has become much shorter: %d bans stay until it says so twice",
@@ -135,9 +137,10 @@ class Poller:
         if page.rejects and page.rejects != self._complaints:
             self._complaints = page.rejects
             reasons = ", ".join(f"{count} for: {reason}" for reason, count in page.rejects.most_common())
-            _log.warning("%d decisions refused (%s)", page.rejects.total(), reasons, extra=fields("reject"))
-            for example in page.examples:
-                _log.warning("refused: %s", example, extra=fields("reject"))
+            _log.warning("%d decisions refused (%s)", page.rejects.total(), reasons, extra=fields("rejects"))
+            for decision, example in page.examples:
+                known = {} if decision is None else {"decision": decision}
+                _log.warning("refused: %s", example, extra=fields("reject", **known))
         for reason in page.ignored.keys() - self._ignored:
             self._ignored.add(reason)
             _log.info("decisions skipped, not for this bouncer: %s", reason)

@@ -51,6 +51,7 @@ class Saver:
         if page is None:
             return
         self._book.restore(page, self._moment().boot)
+        self._book.ledger.journal.take()  # they were told by the last run
         _log.info("%d decisions taken over from the last run", len(page.ids), extra=fields("restored"))
 
     def look(self) -> None:

@@ -216,8 +216,10 @@ class PageBuilder:
         page = self.page
         page.rejects[rejected.reason] += 1
         if len(page.examples) < MAX_EXAMPLES:
-            number = shown(row["id"]) if isinstance(row, dict) and "id" in row else "without id"
-            page.examples.append(f"decision {number}: {rejected.detail}")
+            has = isinstance(row, dict) and "id" in row
+            number = row["id"] if has and type(row["id"]) is int and 0 <= row["id"] < 2**63 else None
+            named = shown(row["id"]) if has else "without id"
+            page.examples.append((number, f"decision {named}: {rejected.detail}"))
 
     def _ignore(self, name: str) -> None:
         ignored = self.page.ignored

@@ -163,7 +163,8 @@ def test_examples_are_few_short_and_printable() -> None:
     found = page(*(GOOD | {"value": value, "id": number} for number, value in enumerate(evil * 5)))
     assert found.rejects == {Reject.NO_ADDRESS: 30}
     assert len(found.examples) == MAX_EXAMPLES
-    for example in found.examples:
+    for number, (decision, example) in enumerate(found.examples):
+        assert decision == number
         assert example.isascii()
         assert example.isprintable()
         assert len(example) < 250

@@ -80,7 +80,7 @@ def test_the_sieve_lets_through_what_is_meant(
     sieve = Sieve(later)
     found = list(sieve.around(ledger))
     for at in range(0, ledger.rows, step):
-        found += sieve.sift(ledger.slice(at, at + step))
+        found += sieve.sift(ledger.section(at, at + step))
     assert sorted(found) == [claim for claim in every if claim[0] not in (0, 3) and _meant(claim, later)]
 
 
