@@ -21,7 +21,7 @@ The kernel counts by origin, and not by address: who the dropped packets come fr
 (deny_log). A terminal is kept up to date until Ctrl-C; elsewhere one sample over a second is printed.
 
 With --json each line is one object: seconds (since the line before), and for each origin in dropped, for processed
-and never_block: packets and bytes since the daemon's counters began, packets_per_second, bytes_per_second.
+and never_block: packets and bytes in all, packets_per_second, bytes_per_second.
 
 examples:
   fwbouncer top

@@ -138,7 +138,7 @@ class Ledger:
         return list(self._head)
 
     def columns(self) -> Columns:
-        """Copy all rows, quickly."""
+        """Copy ids, keys, deadlines and labels, quickly; rows whose label is None are free."""
         return self.section(0, self.rows)
 
     def expire(self, now: Millis) -> int:
@@ -204,10 +204,7 @@ class Ledger:
         return len(self._ids)
 
     def section(self, first: int, stop: int) -> Columns:
-        """Copy some rows of ids, keys, deadlines and labels; rows whose label is None are free.
-
-        Who walks over all of them in sections, while pages come in, sees every claim that was there all the time.
-        """
+        """Copy some rows; who walks over all while pages come in sees every claim that was there all the time."""
         rows = slice(first, stop)
         return self._ids[rows], self._keys[rows], self._deadlines[rows], self._labels[rows]
 

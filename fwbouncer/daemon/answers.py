@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 from fwbouncer.daemon import assembly, explain, listing, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from fwbouncer.control.server import Answer, Handler, Pieces
+    from fwbouncer.core.tally import Totals
     from fwbouncer.daemon.parts import Parts
 
 
 class Answers:
-    """`parts` are asked for anew for each command."""
+    """`parts` and the `totals` of what was dropped are asked for anew for each command."""
 
-    def __init__(self, parts: Callable[[], Parts]) -> None:
+    def __init__(self, parts: Callable[[], Parts], totals: Callable[[], Awaitable[Totals]]) -> None:
         self._parts = parts
+        self._totals = totals
 
     def handlers(self) -> dict[str, Handler]:
         """Return what answers each command."""
@@ -31,9 +33,8 @@ class Answers:
 
     async def _status(self, request: dict[str, Any]) -> Answer:
         del request
-        parts = self._parts()
-        counted = await parts.keeper.call(parts.keeper.backend.counters)
-        return report.status(parts, counted, assembly.clock()).as_dict()
+        totals = await self._totals()
+        return report.status(self._parts(), totals, assembly.clock()).as_dict()
 
     def _list(self, request: dict[str, Any]) -> Pieces:
         asked = listing.asked(request, assembly.clock())
@@ -44,9 +45,8 @@ class Answers:
 
     async def _traffic(self, request: dict[str, Any]) -> Answer:
         del request
-        parts = self._parts()
-        counted = await parts.keeper.call(parts.keeper.backend.counters)
-        return {"at": assembly.clock() / 1000, **report.traffic(counted)}
+        totals = await self._totals()
+        return {"at": assembly.clock() / 1000, **report.traffic(self._parts().config, totals)}
 
 
 def dates() -> listing.Dates:

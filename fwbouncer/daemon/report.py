@@ -17,26 +17,29 @@ from fwbouncer.control.status import (
     Status,
     Traffic,
 )
+from fwbouncer.core import tally
 from fwbouncer.core.model import NEVER_BLOCK, PROCESSED, Family, Millis
 from fwbouncer.core.ports import words
+from fwbouncer.core.tally import renamed
+from fwbouncer.daemon.figures import origins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from fwbouncer.config.schema import Config
     from fwbouncer.core.book import Book
+    from fwbouncer.core.tally import Totals
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.parts import Parts
     from fwbouncer.daemon.poller import Poller
     from fwbouncer.daemon.saver import Saver
     from fwbouncer.daemon.scope import Scope
-    from fwbouncer.kernel.backend import Counted
 
 
-def status(parts: Parts, counted: Iterable[Counted], now: Millis) -> Status:
+def status(parts: Parts, totals: Totals, now: Millis) -> Status:
     """Gather the answer to the command status."""
     config, keeper, book = parts.config, parts.keeper, parts.keeper.book
-    dropped, processed, spared = _traffic(counted)
+    dropped, processed, spared = _traffic(config, totals)
     return Status(
         version=__version__,
         pid=os.getpid(),
@@ -75,9 +78,9 @@ def _protect(config: Config, scope: Scope) -> ProtectStatus:
     )
 
 
-def traffic(counted: Iterable[Counted]) -> dict[str, Any]:
-    """Return what was dropped by group, and what was seen and let pass, as the command top asks for it."""
-    dropped, processed, spared = _traffic(counted)
+def traffic(config: Config, totals: Totals) -> dict[str, Any]:
+    """Return what was dropped by origin, and what was seen and let pass, as the command top asks for it."""
+    dropped, processed, spared = _traffic(config, totals)
     return {
         "dropped": {group: asdict(each) for group, each in dropped.items()},
         "processed": asdict(processed),
@@ -150,12 +153,10 @@ def _decisions(keeper: Keeper) -> DecisionStatus:
     )
 
 
-def _traffic(counted: Iterable[Counted]) -> tuple[dict[str, Traffic], Traffic, Traffic]:
-    """Return what was dropped by group, what was seen, and what came from never-blocked peers."""
-    sums: dict[str, tuple[int, int]] = {}
-    for one in counted:
-        packets, octets = sums.get(one.group, (0, 0))
-        sums[one.group] = (packets + one.packets, octets + one.bytes)
-    processed = Traffic(*sums.pop(PROCESSED, (0, 0)))
-    spared = Traffic(*sums.pop(NEVER_BLOCK, (0, 0)))
-    return {group: Traffic(*both) for group, both in sums.items()}, processed, spared
+def _traffic(config: Config, totals: Totals) -> tuple[dict[str, Traffic], Traffic, Traffic]:
+    """Return what was dropped by origin, what was seen, and what came from never-blocked peers."""
+    sums: dict[str, tally.Traffic] = {}
+    for (name, _), each in renamed(totals, origins(config)).items():
+        sums[name] = sums.get(name, tally.Traffic()).plus(each)
+    processed, spared = (Traffic(*sums.pop(name, (0, 0))) for name in (PROCESSED, NEVER_BLOCK))
+    return {name: Traffic(*each) for name, each in sums.items()}, processed, spared

@@ -101,7 +101,7 @@ class Daemon:
         ):
             asyncio.get_running_loop().add_signal_handler(number, act)
         commands: dict[str, Handler] = {
-            **Answers(self._parts).handlers(),
+            **Answers(self._parts, self._metrics.counting.totals).handlers(),
             "teardown": self._teardown,
             "unblock": self._guardian.unblocked.handle,
         }
