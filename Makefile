@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init tests/benchmarks/run .ci/run
 SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/tests/enforce packaging/debian/tests/unit
-SCRIPTS += tests/package/run tests/package/make-tree
+SCRIPTS += tests/package/run tests/package/make-tree vagrant/*.sh vagrant/james/*.sh
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')

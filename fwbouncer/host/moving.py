@@ -139,6 +139,10 @@ def change_places(plan: Plan, theirs: str) -> Iterator[str]:
     except FwbouncerError as error:
         raise _undone(error, theirs if was_active else None) from None
     yield f"started {OURS}: it enforces what the LAPI decides"
+    if plan.mode is Mode.IPTABLES:
+        from fwbouncer.host import leftovers  # noqa: PLC0415 - costs time, and few need it
+
+        yield from leftovers.clear(load(plan.target, os.environ))
     units.enable(OURS)
     if was_enabled:
         units.disable(theirs)

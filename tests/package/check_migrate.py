@@ -54,6 +54,22 @@ def test_a_dry_run_tells_and_does_nothing(debian: Debian, key: str) -> None:
     assert debian.systemctl("is-active", THEIRS) == "active"
 
 
+def test_where_ours_does_not_start_theirs_goes_on(debian: Debian, probe: Probe, key: str) -> None:
+    """If fwbouncer can't start, `migrate` says why and the other one is in charge again, as it was before."""
+    folder = debian.root / "etc/systemd/system/fwbouncer.service.d"
+    folder.mkdir()
+    (folder / "broken.conf").write_text("[Service]\nExecStartPre=/bin/false\n")
+    debian.systemctl("daemon-reload")
+    assert debian.attempt("fwbouncer", "migrate") == 1
+    assert debian.systemctl("is-active", THEIRS) == "active"
+    assert debian.systemctl("is-enabled", THEIRS) == "enabled"
+    assert debian.show("ActiveState") in ("failed", "inactive")
+    assert not debian.exists(f"/run/systemd/system/{THEIRS}.d")
+    probe.wait_until(BANNED, passes=False, within=40)
+    debian.run("rm", "-r", "/etc/systemd/system/fwbouncer.service.d")
+    debian.systemctl("daemon-reload")
+
+
 def test_the_place_changes_hands_without_a_gap(debian: Debian, net: Network, probe: Probe, key: str) -> None:
     """During `migrate` no packet of a banned peer passes and none of another's is lost; then fwbouncer is in charge."""
     with probe.stream(BANNED) as bad, probe.stream(ALLOWED) as good:

@@ -35,7 +35,7 @@ def checkout(debian: Debian) -> Debian:
     debian.run("sh", "-c", "echo 'somebody ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/somebody")
     debian.run("sh", "-c", "echo 'APT::Get::Assume-Yes true;' >/etc/apt/apt.conf.d/90yes")
     debian.keep_to_itself()
-    pack = "git -c safe.directory='*' ls-files -z | tar --null -T - -c"
+    pack = "git -c safe.directory='*' ls-files -z --cached --others --exclude-standard | tar --null -T - -c"
     files = subprocess.run(("sh", "-c", pack), cwd=CHECKOUT, capture_output=True, check=True).stdout
     archive = debian.root / "root/checkout.tar"
     archive.write_bytes(files)
