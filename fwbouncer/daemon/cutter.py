@@ -38,6 +38,7 @@ T = TypeVar("T")
 _AT_ONCE = 200  # sessions that are judged before other tasks have a turn
 _AGAIN, _TRIES = 0.2, 5  # seconds before the kernel is asked again, and how often
 _QUIET = 10.0  # seconds between two lines of the log
+_MOST_LINES = 100  # about single sessions, where details are logged
 
 
 class Cutter:
@@ -107,7 +108,10 @@ class Cutter:
         for attempt in range(_TRIES):
             try:
                 await self._work(suspects)
-            except KernelError as error:
+            except (
+                KernelError,
+                OSError,
+            ) as error:  # no bans may end for it, not even for want of descriptors
                 level = logging.ERROR if attempt == _TRIES - 1 else logging.DEBUG
                 _log.log(level, "sessions of banned peers can't be cut: %s", error)
                 await asyncio.sleep(_AGAIN)
@@ -226,8 +230,9 @@ class _CutLog:
                 took_ms=self._took,
             ),
         )
-        for session in self._cut:
-            _log.debug("cut %s", shown(session.peer), extra=fields("cut_one", port=session.port))
+        if _log.isEnabledFor(logging.DEBUG):
+            for session in self._cut[:_MOST_LINES]:
+                _log.debug("cut %s", shown(session.peer), extra=fields("cut_one", port=session.port))
         self._cut, self._took = [], 0
 
     def _decisions(self, peers: Sequence[AddressKey]) -> list[int]:

@@ -17,7 +17,7 @@ from fwbouncer.core.book import Book
 from fwbouncer.core.model import FOREVER
 from fwbouncer.daemon.cutter import Cutter
 from fwbouncer.daemon.keeper import Keeper
-from fwbouncer.errors import KernelBusy, KernelError
+from fwbouncer.errors import KernelBusy
 from fwbouncer.kernel.memory import Memory
 from fwbouncer.kernel.sessions import Session, Sessions
 from fwbouncer.kernel.sessions_tcp import ESTABLISHED, Connection
@@ -46,7 +46,7 @@ class Played(Sessions):
         self.there = list(there)
         self.ended: list[str] = []
         self.asked = 0
-        self.faults: deque[KernelError] = deque()
+        self.faults: deque[Exception] = deque()
         self.meanwhile: Callable[[], object] = lambda: None
 
     def probe(self) -> None:
@@ -200,10 +200,11 @@ def test_nothing_new_asks_nothing() -> None:
     play(scene, story)
 
 
-def test_a_kernel_that_is_busy_is_asked_again() -> None:
-    """A failure is tried again, and the daemon goes on whatever comes of it."""
+@pytest.mark.parametrize("fault", [KernelBusy("so it goes"), OSError(24, "Too many open files")])
+def test_a_failure_is_tried_again(fault: Exception) -> None:
+    """Neither a busy kernel nor a want of descriptors ends the daemon, and it is asked again."""
     scene = Scene(Played(session("10.0.0.1")))
-    scene.sessions.faults.append(KernelBusy("so it goes"))
+    scene.sessions.faults.append(fault)
 
     async def story() -> None:
         await scene.ban("10.0.0.1")
