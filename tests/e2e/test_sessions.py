@@ -18,6 +18,7 @@ from tests.lab.shell import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import MakeBouncer
     from tests.fake_lapi import FakeLapi
@@ -260,6 +261,24 @@ def test_the_ports_that_a_ban_closes(
         assert fate(to["smtp"][1].called) in ENDED
         assert to["smtp"][0].talks()
         assert all(line.talks() for line in to["http"])
+
+
+def test_a_port_that_james_opens_later(
+    start: Callable[..., Bouncer], fake_lapi: FakeLapi, net: Network, mail: Exchange, tmp_path: Path
+) -> None:
+    """With James's own ports, a banned peer's session ends once James's files name its port."""
+    reading = "<imapservers><imapserver><bind>0.0.0.0:143</bind></imapserver></imapservers>"
+    (tmp_path / "imapserver.xml").write_text(reading)
+    start(protect={"ports": "james", "james_conf": str(tmp_path)})
+    line = mail.line(net.attacker, ATTACKER[4])
+    with exchange(net.mail, 143) as server:
+        read = server.line(net.attacker, ATTACKER[4])
+        fake_lapi.ban(ATTACKER[4])
+        assert fate(read.called) in ENDED
+    assert line.talks()
+    receiving = "<smtpservers><smtpserver><bind>0.0.0.0:25</bind></smtpserver></smtpservers>"
+    (tmp_path / "smtpserver.xml").write_text(receiving)
+    assert fate(line.called) in ENDED
 
 
 @pytest.mark.parametrize("ports", ["all", [143]])
