@@ -27,7 +27,7 @@ from fwbouncer.doctor.checks import (
     tls,
 )
 from fwbouncer.doctor.facts import Facts, Unseen
-from fwbouncer.doctor.finding import Finding, Severity, note
+from fwbouncer.doctor.finding import Finding, Severity, note, warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,13 +74,23 @@ _PARTS = {
 
 def examine(facts: Facts) -> list[Finding]:
     """Return what every check finds; in their order where they are equally bad."""
-    found = [finding for check in CHECKS for finding in check(facts)]
+    found = [finding for check in CHECKS for finding in _safely(check, facts)]
     if not facts.root:
         what = "this runs without root's rights, so that much can't be looked at"
         found.append(note("doctor.not-root", what, "", "sudo fwbouncer doctor"))
     found += _unseen(facts)
     ranks = list(Severity)
     return sorted(dict.fromkeys(found), key=lambda finding: ranks.index(finding.severity))
+
+
+def _safely(check: Callable[[Facts], Iterator[Finding]], facts: Facts) -> list[Finding]:
+    """Run one check: a mistake of its own, on a host that nobody thought of, must not cost the others' findings."""
+    try:
+        return list(check(facts))
+    except Exception as error:  # noqa: BLE001 - as said above
+        name = check.__module__.rpartition(".")[2]
+        what = f"the check {name} failed: {type(error).__name__}: {error}"
+        return [warning("doctor.failed", what, "That is a mistake in fwbouncer itself; please report it.")]
 
 
 def _unseen(facts: Facts) -> Iterator[Finding]:

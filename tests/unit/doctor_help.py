@@ -15,14 +15,13 @@ from fwbouncer.doctor.facts import (
     Facts,
     LapiAnswer,
     Lapis,
-    Nft,
     Process,
     Settings,
     System,
     Units,
-    Xtables,
 )
 from fwbouncer.doctor.finding import Finding, Severity
+from fwbouncer.doctor.rules import Nft, Xtables
 from fwbouncer.kernel import iptables
 
 if TYPE_CHECKING:

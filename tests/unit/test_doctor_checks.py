@@ -11,6 +11,7 @@ import pytest
 
 from fwbouncer.config.load import draft
 from fwbouncer.core.model import Family
+from fwbouncer.doctor import examine as examine_module
 from fwbouncer.doctor.examine import examine
 from fwbouncer.doctor.facts import (
     INCUMBENT,
@@ -30,19 +31,15 @@ from fwbouncer.doctor.facts import (
     LapiAnswer,
     Lapis,
     Names,
-    Nft,
-    NftChain,
-    NftRule,
-    NftTable,
     Process,
     Registry,
     Settings,
     System,
     Units,
     Unseen,
-    Xtables,
 )
 from fwbouncer.doctor.finding import Severity
+from fwbouncer.doctor.rules import Nft, NftChain, NftRule, NftTable, Xtables
 from fwbouncer.host.james import Reading
 from fwbouncer.host.james_files import Bind, Problem, Server
 from fwbouncer.kernel import iptables
@@ -62,7 +59,9 @@ from tests.unit.doctor_help import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from fwbouncer.doctor.finding import Finding
 
 IPTABLES = CONFIG.replace("nftables", "iptables") + "iptables_chains: [INPUT, FORWARD]\n"
 IPSET = CONFIG.replace("nftables", "ipset")
@@ -339,6 +338,10 @@ FORWARDED = "FORWARD -j CROWDSEC_CHAIN"
         (["INPUT -j mail", FIRST, "mail -p tcp -j DROP"], []),
         (["INPUT -p tcp --dport 25 -j ACCEPT"], ["order.no-jump"]),
         (["INPUT -j loop", FIRST, "loop -j loop"], []),
+        (["INPUT ! -i lo -j ACCEPT", FIRST], ["order.accepted-first"]),
+        (["INPUT -m conntrack ! --ctstate INVALID -j ACCEPT", FIRST], ["order.accepted-first"]),
+        (["INPUT -m conntrack ! --ctstate INVALID,NEW -j ACCEPT", FIRST], []),
+        (["INPUT ! -s 10.0.0.0/8 -m conntrack --ctstate NEW -j ACCEPT", FIRST], ["order.accepted-first"]),
     ],
 )
 def test_order_in_iptables(rules: list[str], expected: list[str], tmp_path: Path) -> None:
@@ -534,6 +537,8 @@ ACCEPT: dict[str, Any] = {"accept": None}
         ([_in({"jump": {"target": "mail"}})], ""),
         ([_in(_to("@mail"), ACCEPT)], ""),
         ([_in({"xt": None}, ACCEPT)], ""),
+        ([_in({"match": {**ESTABLISHED["match"], "op": "!=", "right": "invalid"}}, ACCEPT)], ""),
+        ([_in({"match": {**LOOPBACK["match"], "op": "!="}}, ACCEPT)], ""),
     ],
 )
 def test_ports_that_are_shut_anyway(rules: list[NftRule], shut: str, tmp_path: Path) -> None:
@@ -558,6 +563,9 @@ def test_ports_that_are_shut_anyway(rules: list[NftRule], shut: str, tmp_path: P
         (["INPUT -j ufw-before-input"], ""),
         (["INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"], "25, 993, 4190"),
         (["INPUT -s 192.0.2.0/24 -j ACCEPT"], ""),
+        (["INPUT -m conntrack ! --ctstate INVALID -j ACCEPT"], ""),
+        (["INPUT -p tcp ! --dport 22 -j ACCEPT"], ""),
+        (["INPUT ! -s 10.0.0.0/8 -p tcp --dport 25 -j ACCEPT"], "993, 4190"),
     ],
 )
 def test_ports_that_iptables_shuts(rules: list[str], shut: str, tmp_path: Path) -> None:
@@ -568,3 +576,18 @@ def test_ports_that_iptables_shuts(rules: list[str], shut: str, tmp_path: Path) 
     open_policy = replace(table, policies={Family.V4: {"INPUT": "ACCEPT"}})
     found = examine(healthy(tmp_path, NAMED, xtables=open_policy))
     assert not [f for f in found if f.id == "ports.shut-anyway"]
+
+
+def test_a_check_that_fails_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in one check is told as such, and all others speak."""
+
+    def broken(facts: Facts) -> Iterator[Finding]:
+        yield from examine_module.CHECKS[0](facts)
+        raise KeyError("odd")
+
+    everybody = examine(healthy(tmp_path))
+    monkeypatch.setattr(examine_module, "CHECKS", (*examine_module.CHECKS, broken))
+    found = examine(healthy(tmp_path))
+    assert found[0].id == "doctor.failed"
+    assert "KeyError" in found[0].what
+    assert set(everybody) <= set(found)

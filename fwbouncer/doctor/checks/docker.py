@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from fwbouncer.config.schema import Hook, Mode
 from fwbouncer.core.model import Family
 from fwbouncer.doctor.checks.mending import RESTART, configure
-from fwbouncer.doctor.facts import System, Units, Xtables
+from fwbouncer.doctor.facts import System, Units
 from fwbouncer.doctor.finding import Finding, fine, problem
+from fwbouncer.doctor.rules import Xtables
 from fwbouncer.kernel.iptables import DOCKER
 
 if TYPE_CHECKING:

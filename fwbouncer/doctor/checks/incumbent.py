@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwbouncer.config.schema import Config
-    from fwbouncer.doctor.facts import Facts, Xtables
+    from fwbouncer.doctor.facts import Facts
+    from fwbouncer.doctor.rules import Xtables
 
 _TABLES = {("ip", "crowdsec"), ("ip6", "crowdsec6")}  # its defaults, and ours
 _SETS = ("crowdsec-blacklists", "crowdsec6-blacklists")
@@ -115,6 +116,9 @@ def _rule_commands(xtables: Xtables) -> Iterator[str]:
     for family, table in xtables.tables.items():
         program, there = _PROGRAM[family], [name for name in OURS if name in table]
         jumps = (
-            f"{program} -D {n} {' '.join(JUMP)}" for n, c in table.items() for r in c.rules() if r == JUMP
+            f"{program} -D {quoted(n)} {' '.join(JUMP)}"
+            for n, c in table.items()
+            for r in c.rules()
+            if r == JUMP
         )
         yield from chain(jumps, (f"{program} -F {n}" for n in there), (f"{program} -X {n}" for n in there))

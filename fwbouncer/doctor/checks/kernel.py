@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _OWNER_SINCE = (5, 12)  # NFT_TABLE_F_OWNER
 _EARLY_REJECT_SINCE = (5, 9)  # nft_reject at the prerouting hook
-_UPGRADE = "apt-get install --install-recommends linux-image-amd64"
+_UPGRADE = "apt-get install linux-image-$(dpkg --print-architecture)"
 _FULL = 0.8
 
 

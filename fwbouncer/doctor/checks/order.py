@@ -6,21 +6,22 @@ everything: there the place of the rule counts.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Hook, Mode, Replies
 from fwbouncer.core.model import Family
-from fwbouncer.doctor.checks.mending import RESTART, configure
-from fwbouncer.doctor.facts import Nft, NftRule, Unseen, Xtables
+from fwbouncer.doctor.checks.foreign import accepts, meets_strangers, target
+from fwbouncer.doctor.checks.mending import RESTART, configure, quoted
+from fwbouncer.doctor.facts import Unseen
 from fwbouncer.doctor.finding import Finding, fine, problem, warning
-from fwbouncer.kernel.iptables import JUMP, Table, join, set_of
+from fwbouncer.kernel.iptables import JUMP, Rule, Table, join, set_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwbouncer.config.schema import Config
     from fwbouncer.doctor.facts import Facts
+    from fwbouncer.doctor.rules import Nft, NftRule, Xtables
 
 _PROGRAM = {Family.V4: "iptables", Family.V6: "ip6tables"}
 _TABLE = {Family.V4: "ip", Family.V6: "ip6"}
@@ -79,20 +80,18 @@ def _set_only(config: Config, nft: Nft, family: Family) -> Iterator[Finding]:
             "order.unused-set",
             f"no rule in table {where} uses set {name}, which fwbouncer fills",
             "Nobody is blocked by a set alone.",
-            f"nft insert rule {where} {chain} {_TABLE[family]} saddr @{name} drop",
+            f"nft insert rule {where} {quoted(chain)} {_TABLE[family]} saddr @{name} drop",
         )
         return
     for rule in used:
-        before = [each for each in using if each.chain == rule.chain][: using.index(rule)]
-        accepts = [each for each in before if _accepts_strangers(each)]
-        early = [each for each in accepts if using.index(each) < using.index(rule)]
-        if early:
+        ahead = using[: using.index(rule)]
+        if early := [each for each in ahead if each.chain == rule.chain and accepts(each)]:
             yield warning(
                 "order.accepted-first",
                 f"in chain {rule.chain} of table {rule.family} {rule.table}, {len(early)} rules accept packets "
                 f"before the set {name} is asked",
                 "What they accept is open to the banned.",
-                f"nft -a list chain {rule.family} {rule.table} {rule.chain}",
+                f"nft -a list chain {rule.family} {quoted(rule.table)} {quoted(rule.chain)}",
             )
             return
     yield fine("order.set-used", f"a rule uses set {name}")
@@ -105,14 +104,6 @@ def _looks_up(rule: NftRule, name: str) -> bool:
         if isinstance(match, dict) and match.get("right") in (f"@{name}", f"@{name}-ranges"):
             return True
     return False
-
-
-def _accepts_strangers(rule: NftRule) -> bool:
-    """Tell whether a rule lets packets in that begin something: not only replies, or what this host says itself."""
-    if not any(isinstance(each, dict) and "accept" in each for each in rule.statements):
-        return False
-    text = str(rule.statements)
-    return not ("'ct'" in text and "state" in text and "'new'" not in text) and "'iif" not in text
 
 
 def _in_iptables(facts: Facts, config: Config, xtables: Xtables) -> Iterator[Finding]:
@@ -162,7 +153,7 @@ def _place(table: Table, program: str, chain: str) -> Iterator[Finding]:
         )
     for caller, its in table.items():
         for number, rule in enumerate(its.rules()):
-            if _target(rule) != chain:
+            if target(rule) != chain:
                 continue
             before = [join(each) for each in its.rules()[:number] if _lets_in(table, each)]
             if before and caller in ("INPUT", "FORWARD") and JUMP not in its.rules():
@@ -175,21 +166,13 @@ def _place(table: Table, program: str, chain: str) -> Iterator[Finding]:
                 )
 
 
-def _target(rule: tuple[str, ...]) -> str:
-    return next((target for flag, target in pairwise(rule) if flag in ("-j", "-g")), "")
-
-
-def _lets_in(table: Table, rule: tuple[str, ...], depth: int = _DEPTH) -> bool:
-    """Tell whether a rule may accept a packet that begins something and comes from outside."""
-    states = next((word for flag, word in pairwise(rule) if flag in ("--ctstate", "--state")), "NEW")
-    from_here = any(pair in (("-i", "lo"), ("--ctdir", "REPLY")) for pair in pairwise(rule))
-    if from_here or ("NEW" in states.split(",")) == ("!" in rule and "--ctstate" in rule):
+def _lets_in(table: Table, rule: Rule, depth: int = _DEPTH) -> bool:
+    """Tell whether a rule, or the chain that it leads to, may accept a stranger's packet."""
+    if not meets_strangers(rule):
         return False
-    target = _target(rule)
-    if target == "ACCEPT":
-        return True
-    inside = table[target].rules() if target in table and depth else ()
-    return any(_lets_in(table, each, depth - 1) for each in inside)
+    to = target(rule)
+    inside = table[to].rules() if to in table and depth else ()
+    return to == "ACCEPT" or any(_lets_in(table, each, depth - 1) for each in inside)
 
 
 def _in_ipset(config: Config, xtables: Xtables) -> Iterator[Finding]:
@@ -204,7 +187,7 @@ def _in_ipset(config: Config, xtables: Xtables) -> Iterator[Finding]:
                 "order.unused-set",
                 f"{program}: no rule of the filter table uses ipset {name}, which fwbouncer fills",
                 "Nobody is blocked by a set alone.",
-                f"{program} -I INPUT -m set --match-set {name} src -j DROP",
+                f"{program} -I INPUT -m set --match-set {quoted(name)} src -j DROP",
             )
 
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fwbouncer.core.model import Family
-from fwbouncer.doctor.facts import Nft, NftChain, NftRule, NftTable
 from fwbouncer.doctor.look.program import CantLookError, output
+from fwbouncer.doctor.rules import Nft, NftChain, NftRule, NftTable
 from fwbouncer.errors import KernelError
 from fwbouncer.kernel import wire
 from fwbouncer.kernel.nft import Verb, request

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fwbouncer.core.model import Family
-from fwbouncer.doctor.facts import Xtables
 from fwbouncer.doctor.look.program import CantLookError, find, output
+from fwbouncer.doctor.rules import Xtables
 from fwbouncer.kernel import iptables
 
 _PROGRAM = {Family.V4: "iptables-save", Family.V6: "ip6tables-save"}
