@@ -45,7 +45,7 @@ def write_entries(path: Path | None, entries: Mapping[str, Any], *, quiet: bool 
         return False
     fresh = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # no more of a path that may be a mistake
         with suppress(FileNotFoundError):  # left by a crash
             fresh.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

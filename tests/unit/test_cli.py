@@ -247,7 +247,7 @@ class TestRun:
         ],
     )
     def test_words_and_end(self, config: Callable[[str], Path], text: str, lines: list[str]) -> None:
-        """The words come in the incumbent's order, and 0.2 s after the last the process is gone."""
+        """The words come in the incumbent's order, and soon after the last the process is gone."""
         path = config(text)
         environ = {**os.environ, "BOUNCER_MODE": "fromenv"}
         with subprocess.Popen(
@@ -262,7 +262,7 @@ class TestRun:
                     last = time.monotonic()
             assert word is None
             assert process.wait(1) == 2
-            assert time.monotonic() - last < 0.2
+            assert time.monotonic() - last < 1
 
     def test_starts_the_daemon(self, config: Callable[[str], Path], daemon: ModuleType) -> None:
         """A valid configuration reaches the daemon; -v makes it talk; a reload reads the file again."""
