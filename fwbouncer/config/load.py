@@ -14,7 +14,7 @@ from fwbouncer.config import access
 from fwbouncer.config.kinds import show
 from fwbouncer.config.never_block import gathered, listed
 from fwbouncer.config.on_ban import close_sessions
-from fwbouncer.config.place import SET_ONLY, given, hooks_of, replies_of, table_of
+from fwbouncer.config.place import SET_ONLY, given, hooks_of, refuse_at_the_end, replies_of, table_of
 from fwbouncer.config.policies import james_folder
 from fwbouncer.config.policies import policies as closing
 from fwbouncer.config.schema import (
@@ -91,6 +91,8 @@ def _config(settings: Settings, mode: Mode) -> Config:
         mode is Mode.NFTABLES and any(place.set_only for place in nft.values())
     )
     policies = closing(settings, mode, sets_only=sets_only)
+    if in_nft:
+        refuse_at_the_end(settings, hooks, policies)
     replies = replies_of(settings, hooks, nft, policies) if in_nft else settings["protect.replies"]
     return Config(
         path=settings.path,
@@ -200,11 +202,13 @@ def _never_block(settings: Settings) -> NeverBlock:
 def _blacklists(settings: Settings, mode: Mode) -> dict[Family, str]:
     names: dict[Family, str] = {family: settings[f"blacklists_ipv{family.value}"] for family in Family}
     # ipset's names have 31 bytes; in iptables mode a number of up to three digits is put behind
-    limit = {Mode.IPSET: 31, Mode.IPTABLES: 27}.get(mode, 200)
+    # nftables' have 255; an origin of up to 100 is put behind, a policy, and "-ranges"
+    limit = {Mode.IPSET: 31, Mode.IPTABLES: 27}.get(mode, 128)
     for family, name in names.items():
         if len(name) > limit:
             key = f"blacklists_ipv{family.value}"
-            settings.error(key, f"is longer than {limit} bytes, ipset's limit; shorten it")
+            who = "ipset" if mode in (Mode.IPSET, Mode.IPTABLES) else "nftables"
+            settings.error(key, f"is longer than {limit} bytes, {who}'s limit; shorten it")
     if names[Family.V4] == names[Family.V6] and mode in (Mode.IPSET, Mode.IPTABLES):
         settings.error(
             "blacklists_ipv6", "is also blacklists_ipv4, but an ipset takes one family; change one"

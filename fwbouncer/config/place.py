@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Hook, Mode, Nft, Replies
 from fwbouncer.core.model import Family
+from fwbouncer.core.policy import Action
 
 if TYPE_CHECKING:
     from fwbouncer.config.settings import Settings
@@ -68,6 +69,16 @@ def replies_of(
         f"use a priority above {_CONNTRACK}, or say `protect: {{replies: drop}}` if that is meant",
     )
     return Replies.DROP
+
+
+def refuse_at_the_end(settings: Settings, hooks: tuple[Hook, ...], policies: Policies) -> None:
+    """Note verdicts that the kernel can't carry out where packets leave."""
+    if Hook.POSTROUTING not in hooks:
+        return
+    for policy in policies:
+        key = "policies" if policy.name else "protect.reset_ports"
+        if policy.action is Action.REJECT or policy.reset:
+            settings.error(key, "the kernel can't refuse a packet at postrouting; use drop, or another hook")
 
 
 def given(settings: Settings, mode: Mode, policies: Policies) -> bool:

@@ -104,6 +104,10 @@ class Policies:
         found = (policy for policy in self.named if policy.name == name and not policy.passes)
         return next(found, self.default)
 
+    def know(self, group: str) -> bool:
+        """Tell whether a group's policy is still configured."""
+        return self.of_group(group).name == parts(group)[1]
+
     def protected(self) -> Ports | None:
         """Return every port that some ban can close; None if one closes them all."""
         several = [policy.ports for policy in self if not policy.passes]

@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 class Sorting:
     """The policies and the groups that were handed out; it outlives changes of the policies."""
 
-    def __init__(self, policies: Policies, limit: int = 64) -> None:
+    def __init__(self, policies: Policies) -> None:
         self.policies = policies
-        self._groups = Groups(limit)
+        self._groups = Groups()
+
+    def change_to(self, policies: Policies) -> bool:
+        """Go by other policies from now on; returns whether decisions that were sorted must be sorted anew."""
+        before, self.policies = self.policies, policies
+        if policies.sorts_like(before):
+            return False
+        self._groups = Groups()
+        return True
 
     def label(self, origin: str, scenario: str, kind: str) -> Label | str:
         """Return a decision's label, or the words for why it is not enforced."""
@@ -34,6 +42,6 @@ class Sorting:
 
     def stranded(self, label: Label) -> Label:
         """Return the label of a ban of which only the set is known; a policy that is gone leaves it to the default."""
-        origin, name = parts(label.group)
-        group = label.group if self.policies.of_group(label.group).name == name else origin
+        origin = parts(label.group)[0]
+        group = label.group if self.policies.know(label.group) else origin
         return Label(label.origin, label.scenario, label.type, group)

@@ -31,7 +31,7 @@ class Scope:
 
     def __init__(self, config: Config) -> None:
         self.sorting = Sorting(config.policies)
-        self._asked = config.policies.asks_james
+        self._config = config
         self._james = James(config.james_conf) if config.james_conf else None
         self._told = ""
 
@@ -44,7 +44,9 @@ class Scope:
     def warnings(self) -> tuple[str, ...]:
         """Return what the administrator should know now."""
         reading = self.reading
-        return reading.warnings(asked=self._asked) if reading else ()
+        if reading is None:
+            return ()
+        return reading.warnings(asked=self._config.policies.asks_james, proxies=bool(self._config.proxies))
 
     def resolve(self, config: Config) -> Config:
         """Return the configuration with the ports that James's files name, read now."""
@@ -52,7 +54,7 @@ class Scope:
             self._james = None
         elif self._james is None or self._james.folder != config.james_conf:
             self._james = James(config.james_conf)
-        self._asked = config.policies.asks_james
+        self._config = config
         if self._james is not None:
             self._james.read()
             self._james.tell()
@@ -62,8 +64,7 @@ class Scope:
 
     def take_over(self, policies: Policies, book: Book) -> None:
         """Sort by other policies from now on: what is known moves, and the next snapshot brings what isn't."""
-        before, self.sorting.policies = self.sorting.policies, policies
-        if not policies.sorts_like(before):
+        if self.sorting.change_to(policies):
             book.sort_anew(self.sorting)
 
     async def changes(self) -> AsyncIterator[None]:

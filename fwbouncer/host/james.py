@@ -53,15 +53,16 @@ class Reading:
         """Return the ports of those servers."""
         return Ports.of(*{bind.port for server in self.proxied for bind in server.binds if bind.outside})
 
-    def warnings(self, *, asked: bool) -> tuple[str, ...]:
-        """Say what is wrong; `asked` tells that bans close James's ports."""
+    def warnings(self, *, asked: bool, proxies: bool) -> tuple[str, ...]:
+        """Say what is wrong; `asked` tells that bans close James's ports, `proxies` that the proxies are listed."""
         found = [str(problem) for problem in self.problems]
         if asked and not self.ports:
             found.append(f"{self.folder} names no port that others can reach: `ports: james` closes nothing")
         if self.proxied:
             found.append(
                 f"James takes ports {self.proxied_ports} from a proxy alone (proxyRequired), so this host sees the "
-                "proxy's address: bans must be enforced on the proxy; name it in protect.proxies here"
+                "proxy's address: bans must be enforced on the proxy"
+                + ("" if proxies else "; name it in protect.proxies, so that it is never banned here")
             )
         return tuple(found)
 
@@ -168,7 +169,8 @@ def glance(config: Config) -> tuple[Policies, tuple[str, ...]]:
     if config.james_conf is None:
         return config.policies, ()
     reading = James(config.james_conf).read()
-    return config.policies.with_james(reading.ports), reading.warnings(asked=config.policies.asks_james)
+    warnings = reading.warnings(asked=config.policies.asks_james, proxies=bool(config.proxies))
+    return config.policies.with_james(reading.ports), warnings
 
 
 def _bytes(path: Path) -> bytes:

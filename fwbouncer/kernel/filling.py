@@ -82,6 +82,14 @@ def emptying(place: Nft, name: str, there: StandingSet, held: Iterable[Element])
     return [*pack(Verb.NEW_ELEMENT, elements=gone), *pack(Verb.DEL_ELEMENT, elements=gone)]
 
 
+def parted(change: Change) -> tuple[Change, Change]:
+    """Part a change in what can let somebody in, the second, and the rest."""
+    letting = {
+        target: part for target, part in change.items() if part.remove and not part.add and not part.renew
+    }
+    return {target: part for target, part in change.items() if target not in letting}, letting
+
+
 def halves(change: Change) -> list[Change]:
     """Part a change in two that may follow each other; nothing if it can't be parted.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwbouncer.config.schema import Hook
 from fwbouncer.kernel import nft, port_match, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
 from fwbouncer.kernel.ruleset import never_set
@@ -11,7 +12,7 @@ from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, Standi
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from fwbouncer.config.schema import Nft
     from fwbouncer.kernel.ruleset import Chain, Skeleton
@@ -49,8 +50,30 @@ def must_be_replaced(standing: Standing, place: Nft, *, owned: bool, port: int) 
     )
 
 
-def mend(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) -> Iterator[Message]:
-    """Yield what makes the table as it must be: sets before the rules that look into them."""
+def outrun(standing: Standing, wanted: Skeleton) -> frozenset[str]:
+    """Return the chains that must stay as they are for one more step, where rules move ahead of them.
+
+    A packet that has passed prerouting before the rules came there may not find them gone at the next hook.
+    """
+    changed = {chain.name: chain.hook for chain in wanted.chains if _rules_differ(standing, chain)}
+    strange = {name for name in standing.chains if all(name != chain.name for chain in wanted.chains)}
+    first = Hook.PREROUTING.value
+    behind = {
+        name for name, chain in standing.chains.items() if chain.hook is not None and chain.hook > first
+    }
+    behind &= changed.keys() | strange
+    if not behind or Hook.PREROUTING not in changed.values():
+        return frozenset()
+    return frozenset(behind | strange)
+
+
+def mend(
+    standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, keep: Collection[str] = ()
+) -> Iterator[Message]:
+    """Yield what makes the table as it must be: sets before the rules that look into them.
+
+    Chains to `keep` are left as they are.
+    """
     if not place.set_only:
         yield from _table(standing, place, owned=owned)
     for name in wanted.counters:
@@ -58,7 +81,7 @@ def mend(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool) -> It
             yield _counter(place, name)
     yield from _sets(standing, place, wanted)
     if not place.set_only:
-        yield from _chains(standing, place, wanted)
+        yield from _chains(standing, place, wanted, keep)
 
 
 def delete_table(place: Nft) -> Message:
@@ -131,7 +154,9 @@ def _sets(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]
         )
 
 
-def mended(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, port: int) -> Standing:
+def mended(  # noqa: PLR0913 - the same as `mend`, and whose it is
+    standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, port: int, keep: Collection[str] = ()
+) -> Standing:
     """Return how the table stands once the kernel has taken what `mend` yields."""
     after = Standing(exists=True, flags=nft.TABLE_OWNER if owned else 0, owner=port if owned else 0)
     after.counters = {
@@ -142,7 +167,10 @@ def mended(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, por
         after.sets.setdefault(
             name, StandingSet(set_flags(interval), KEY_TYPE[place.family], ours=place.set_only)
         )
+    after.chains = {name: standing.chains[name] for name in keep}
     for chain in wanted.chains:
+        if chain.name in keep:
+            continue
         comments = tuple(rule.comment for rule in chain.rules)
         after.chains[chain.name] = StandingChain(
             chain.hook.value if chain.hook else None, chain.priority, accepts=True, rules=comments
@@ -150,19 +178,18 @@ def mended(standing: Standing, place: Nft, wanted: Skeleton, *, owned: bool, por
     return after
 
 
-def _chains(standing: Standing, place: Nft, wanted: Skeleton) -> Iterator[Message]:
+def _chains(standing: Standing, place: Nft, wanted: Skeleton, keep: Collection[str]) -> Iterator[Message]:
     """Rewrite the chains that differ. A chain that is in the way goes first, one that is jumped to is made first."""
-    names = {chain.name for chain in wanted.chains}
+    names = {chain.name for chain in wanted.chains}.union(keep)
     strange = [name for name in standing.chains if name not in names]
-    moved = [
-        c.name for c in wanted.chains if c.name in standing.chains and _moved(standing.chains[c.name], c)
-    ]
-    stale = [c for c in wanted.chains if c.name in moved or _rules_differ(standing, c)]
+    ours = [chain for chain in wanted.chains if chain.name not in keep]
+    moved = [c.name for c in ours if c.name in standing.chains and _moved(standing.chains[c.name], c)]
+    stale = [c for c in ours if c.name in moved or _rules_differ(standing, c)]
     for name in {*strange, *(chain.name for chain in stale if chain.name in standing.chains)}:
         yield _about_chain(Verb.DEL_RULE, place, name, "empty", key=2)
     for name in (*strange, *moved):
         yield _about_chain(Verb.DEL_CHAIN, place, name, "delete", key=3)
-    for chain in wanted.chains:
+    for chain in ours:
         before = standing.chains.get(chain.name)
         if before is None or chain.name in moved or not before.accepts:
             yield _chain(place, chain)

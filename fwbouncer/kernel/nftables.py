@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,12 @@ from fwbouncer.kernel.watch import Watch
 from fwbouncer.kernel.wire import NLM_F_DUMP, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fwbouncer.config.schema import Config, Nft
 
 _TRIES = 5  # how often a reading that was disturbed is begun anew
+_ON_ITS_WAY = 0.01  # seconds, far more than a packet takes from one hook to the next
 _MUCH = 2000  # elements in a change from which on notifications are turned off meanwhile
 _TOO_MANY = (
     250_000  # hosts: a dump walks a hash table from its start for every 32 KiB, so its time is quadratic
@@ -50,6 +52,7 @@ class Nftables:
         self._standing: dict[Family, Standing] = {family: Standing() for family in config.nft}
         self._groups: dict[Family, dict[str, set[Kind]]] = {family: {} for family in config.nft}
         self._replace: set[Family] = set()
+        self._idle: dict[Family, set[str]] = {}  # empty sets of policies that are configured no more
         self._layout = Layout(flatten=True)
         tables = frozenset((family, place.table) for family, place in config.nft.items())
         self._watch = None if self._owns_all() else Watch(sock, tables)
@@ -70,16 +73,36 @@ class Nftables:
 
     def whole(self) -> bool:
         """Compare what stands with what must stand."""
-        return not self._replace and not any(
-            mend.differs(self._standing[family], place, self._wanted(place, {}), owned=self._owned)
-            for family, place in self._config.nft.items()
+        return (
+            not self._replace
+            and not any(self._idle.values())
+            and not any(
+                mend.differs(self._standing[family], place, self._wanted(place, {}), owned=self._owned)
+                for family, place in self._config.nft.items()
+            )
         )
 
     def apply(self, change: Change) -> None:
         """Mend the skeleton and change the elements of all families in one transaction.
 
         Where the socket's buffer may not grow as large (in a user namespace), in as few as possible: see `halves`.
+        Where the configuration moves rules ahead to an earlier hook, in two, so that no packet slips between.
         """
+        keep = {
+            family: mend.outrun(self._standing[family], self._wanted(place, change))
+            for family, place in self._config.nft.items()
+            if not place.set_only
+        }
+        if not any(keep.values()):
+            self._write(change, {})
+            return
+        first, second = filling.parted(change)
+        self._write(first, keep)
+        time.sleep(_ON_ITS_WAY)
+        self._write(second, {})
+
+    def _write(self, change: Change, keep: Mapping[Family, frozenset[str]]) -> None:
+        """Carry out a change with the skeleton; chains to `keep` stay as they are."""
         messages: list[Message] = []
         after: dict[Family, Standing] = {}
         for family, place in self._config.nft.items():
@@ -87,8 +110,15 @@ class Nftables:
             before = self._standing[family]
             if family in self._replace:
                 messages.append(mend.delete_table(place))
-            messages += mend.mend(before, place, wanted, owned=self._owned)
-            after[family] = mend.mended(before, place, wanted, owned=self._owned, port=self._sock.port)
+            kept = keep.get(family, frozenset())
+            messages += mend.mend(before, place, wanted, owned=self._owned, keep=kept)
+            after[family] = mend.mended(
+                before, place, wanted, owned=self._owned, port=self._sock.port, keep=kept
+            )
+            idle = set() if kept else self._idle.get(family, set())
+            for name in idle - {name for name, _ in wanted.sets}:
+                messages.append(mend.delete_set(place, name))
+                del after[family].sets[name]
         messages += self._all_elements(change)
         if not messages:
             return
@@ -96,13 +126,15 @@ class Nftables:
             parts := filling.halves(change)
         ):
             for part in parts:
-                self.apply(part)
+                self._write(part, keep)
             return
         much = sum(map(len, change.values())) > _MUCH
         with self._watch.aside() if self._watch and much else nullcontext():
             self._sock.send_all(*nft.transaction(messages))
         self._standing.update(after)
         self._replace.clear()
+        if not keep:
+            self._idle.clear()
         for target in change:
             self._groups[target.family].setdefault(target.group, set()).add(target.kind)
 
@@ -175,6 +207,7 @@ class Nftables:
     def _dump(self, *, last: bool) -> Holding:
         holding: Holding = {}
         self._replace.clear()
+        self._idle.clear()
         found = Found()
         for family, place in self._config.nft.items():
             table = standing.read(self._sock, family, place.table)
@@ -190,6 +223,9 @@ class Nftables:
                 if held is None:
                     found.unread.add(target)
                 holding[target] = held or {}
+                if held == {} and not self._config.policies.know(target.group):
+                    self._idle.setdefault(family, set()).add(name)
+                    self._groups[family][target.group].discard(target.kind)
         self._layout = found.layout()
         return holding
 

@@ -68,7 +68,9 @@ class Side:
         self._stray = self._there.keys() - set(self._names.of.values())
         self._stray |= set(filter(self._names.is_temporary, every))
         held = {g: self._store.read(name) for g, name in self._names.of.items() if name in self._there}
-        self._left = {group: len(some) for group, some in held.items() if self._names.is_leftover(group)}
+        known = self._config.policies.know
+        left = (group for group in held if self._names.is_leftover(group) or not known(group))
+        self._left = {group: len(held[group]) for group in left}
         return {SetKey(group, self.family, Kind.HOSTS): some for group, some in held.items()}
 
     def faults(self) -> list[str]:
@@ -79,7 +81,9 @@ class Side:
 
     def apply(self, part: dict[str, SetChange]) -> None:
         """Carry out a change: first what blocks more, then the rules, then what blocks less."""
-        done = {g for g, size in self._left.items() if len(part.get(g, SetChange()).remove) >= size}
+        none = SetChange()
+        leaving = {g: part.get(g, none) for g in self._left}
+        done = {g for g, p in leaving.items() if len(p.remove) >= self._left[g] and not (p.add or p.renew)}
         for group in part:
             if group not in self._names.of:
                 self._names.give(group, self._there)

@@ -145,6 +145,35 @@ def test_a_policy_that_is_gone_leaves_its_bans_to_the_default(subject: Subject) 
     assert arriving(subject) == {"198.18.0.9"}
 
 
+def test_empty_sets_of_a_policy_that_is_gone_go(subject: Subject) -> None:
+    """Once its bans are elsewhere, nothing of such a policy is left; what is banned stays so meanwhile."""
+    choose(subject, Policy("here", listed=HERE), default=HERE)
+    subject.backend().apply(banning(subject, "crowdsec/here"))
+    choose(subject, default=HERE)
+    with subject.watched(PEER) as seen:
+        backend = subject.backend()
+        gone = subject.change(remove=(PEER, OTHER, RANGE), group="crowdsec/here")
+        backend.apply({**banning(subject, "crowdsec"), **gone})
+        held = backend.dump()
+        if any(target.group == "crowdsec/here" for target in held):
+            assert not backend.whole()
+            backend.apply({})
+        assert backend.whole()
+        assert not [target for target in backend.dump() if target.group == "crowdsec/here"]
+        assert backend.whole()
+    assert not any(seen)
+    names = (
+        run("ipset", "list", "-name")
+        if isinstance(subject, IptablesSubject)
+        else run("nft", "list", "ruleset")
+    )
+    assert "/here" not in names
+    choose(subject, Policy("here", listed=HERE), default=HERE)
+    again = subject.backend()
+    again.apply({**banning(subject, "crowdsec/here"), **subject.change(remove=(PEER,), group="crowdsec")})
+    assert arriving(subject) == {"198.18.0.9"}
+
+
 SHAPES: list[Callable[[Subject], None]] = [
     lambda subject: choose(subject, Policy("here", listed=HERE), default=ELSEWHERE),
     lambda subject: choose(subject, Policy("here"), default=HERE, given=True),

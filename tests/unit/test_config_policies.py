@@ -190,6 +190,14 @@ class TestPolicies:
         found = problems(tmp_path, BASE + text + "\n")
         assert any(line.startswith(f"c.yaml:{said}") for line in found), found
 
+    @pytest.mark.parametrize(
+        "text", ["protect: {reset_ports: [25]}", "policies: [{name: a, origin: x, verdict: reject}]"]
+    )
+    def test_nothing_is_refused_where_packets_leave(self, tmp_path: Path, text: str) -> None:
+        """The kernel refuses no packet at postrouting, and neither reset nor reject can be meant to stand there."""
+        said = problems(tmp_path, BASE + "nftables_hooks: [postrouting]\n" + text + "\n")
+        assert "the kernel can't refuse a packet at postrouting" in said[0]
+
     def test_a_policy_for_everything(self, tmp_path: Path) -> None:
         """A policy that matches everything hides those behind it, and a warning says so."""
         assert "matches every decision" in warnings(tmp_path, BASE + "policies: [{name: a}]\n")[0]

@@ -189,13 +189,14 @@ class TestSorting:
             Policy("bf", Match(scenarios=("james/*",))),
             Policy("mild", Match(scenarios=("http/*",)), passes=True),
         )
-        sorting.policies = Policies(named=named)
+        assert sorting.change_to(Policies(named=named))
         assert book.sort_anew(sorting) == 2
         change = {target.group: part for target, part in book.plan(0).items()}
         assert change["crowdsec/bf"] == SetChange(add=[(bytes((198, 18, 0, 0)), 10**9)])
         assert sorted(change["crowdsec"].remove) == [bytes((198, 18, 0, n)) for n in (0, 1)]
         assert len(book.ledger) == 2
-        sorting.policies = policies
+        assert sorting.change_to(policies)
+        assert not sorting.change_to(policies.with_james(Ports.of(25)))
         book.sort_anew(sorting)
         moved = {target.group for target, part in book.plan(0).items() if len(part)}
         assert moved <= {"crowdsec", "crowdsec/bf"}
@@ -217,7 +218,7 @@ class TestSorting:
                     page.labels.append(label)
             book.take(page, 0)
         known = set(moved.ledger.columns()[1])
-        moving.policies = second
+        moving.change_to(second)
         moved.sort_anew(moving)
         placed = [{(g, k) for g, k, _ in book.ledger.addresses()} for book in (moved, fresh)]
         assert placed[0] == {(group, key) for group, key in placed[1] if key in known}

@@ -73,7 +73,9 @@ class TestXml:
         """The servers that take connections from a proxy alone are told, with their ports."""
         reading = read(tmp_path, smtpserver=SMTP)
         assert reading.proxied_ports == Ports.of(1587)
-        assert any("bans must be enforced on the proxy" in word for word in reading.warnings(asked=True))
+        (said,) = reading.warnings(asked=True, proxies=False)
+        assert "bans must be enforced on the proxy; name it in protect.proxies" in said
+        assert reading.warnings(asked=True, proxies=True)[0].endswith("enforced on the proxy")
 
     @pytest.mark.parametrize(
         ("name", "port"),
@@ -204,7 +206,7 @@ class TestFollowing:
         """James runs no server of a protocol whose file isn't there."""
         reading = read(tmp_path, smtpserver=SMTP)
         assert {server.protocol for server in reading.servers} == {"smtp"}
-        assert "names no port" in James(tmp_path / "none").read().warnings(asked=True)[0]
+        assert "names no port" in James(tmp_path / "none").read().warnings(asked=True, proxies=False)[0]
 
     def test_a_change_is_read_once_it_has_come_to_rest(self, tmp_path: Path) -> None:
         """A file that was changed is read when two looks find the same."""
