@@ -104,10 +104,10 @@ def test_a_guessers_ban_leaves_real_mail_alone(
     assert seen(net, PEER[4], 25, 587, 143) == ["open", "timeout", "timeout"]
     all_closed = "iptables_chains" in PLACES[place] or PLACES[place]["mode"] == "nftables"
     if all_closed:  # in iptables mode nothing says where bans of everything stand unless chains are named
-        assert seen(net, "198.18.1.2", 25, 587, 143) == ["timeout"] * 3
+        assert seen(net, "198.18.1.2", 25) == ["timeout"]
     fake_lapi.ban(PEER[4], scenario="crowdsecurity/smtp-spam", origin="crowdsec")
     if all_closed:
-        until(lambda: seen(net, PEER[4], 25, 587) == ["timeout"] * 2)
+        until(lambda: seen(net, PEER[4], 25) == ["timeout"])
 
 
 @places

@@ -200,7 +200,8 @@ def client(host: Host, source: str) -> socket.socket:
 def dial(host: Host, source: str, target: str = "", port: int = 25, timeout: float = 1.0) -> str:
     """Connect to the mail host or elsewhere; return the greeting, or what came instead.
 
-    That is "timeout", "refused", "unreachable", or "aborted" where this host's own kernel ended it.
+    That is "timeout", "refused", "unreachable", "reset" where it was ended after it had been opened, or "aborted"
+    where this host's own kernel ended it.
     """
     with client(host, source) as peer:
         peer.settimeout(timeout)
@@ -213,6 +214,8 @@ def dial(host: Host, source: str, target: str = "", port: int = 25, timeout: flo
             return "refused"
         except ConnectionAbortedError:
             return "aborted"
+        except ConnectionResetError:
+            return "reset"
         except OSError as error:
             if error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPROTO}:
                 return "unreachable"
