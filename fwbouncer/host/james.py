@@ -53,7 +53,7 @@ class Reading:
         """Return the ports of those servers."""
         return Ports.of(*{bind.port for server in self.proxied for bind in server.binds if bind.outside})
 
-    def warnings(self, *, asked: bool, proxies: bool) -> tuple[str, ...]:
+    def warnings(self, *, asked: bool, proxies: bool = False) -> tuple[str, ...]:
         """Say what is wrong; `asked` tells that bans close James's ports, `proxies` that the proxies are listed."""
         found = [str(problem) for problem in self.problems]
         if asked and not self.ports:

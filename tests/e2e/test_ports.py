@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.net import ATTACKER, HONEST, MAIL
 from tests.lab.packets import Greeter, dial, icmp_answer
+from tests.lab.xtables import bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,14 @@ PLACES: dict[str, dict[str, Any]] = {
     "iptables-chains": {"mode": "iptables", "iptables_chains": ["INPUT", "FORWARD"]},
 }
 places = pytest.mark.parametrize("place", PLACES)
+
+
+@pytest.fixture(autouse=True)
+def _tidy(net: Network) -> Iterator[None]:
+    """Leave no rule of iptables and no set behind."""
+    yield
+    with bench(net, "nft"):
+        pass  # it cleans up as it ends
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from tests.lab.net import HONEST, MAIL, Host
 from tests.lab.packets import Greeter, dial
 from tests.lab.shell import run
+from tests.lab.xtables import bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,14 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 places = pytest.mark.parametrize("place", PLACES)
 IPV6_DSTOPTS, IPV6_HOPOPTS = 59, 54
+
+
+@pytest.fixture(autouse=True)
+def _tidy(net: Network) -> Iterator[None]:
+    """Leave no rule of iptables and no set behind."""
+    yield
+    with bench(net, "nft"):
+        pass  # it cleans up as it ends
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from fwbouncer.control.words import clean, count, number
@@ -55,9 +56,8 @@ def _told(facts: Facts) -> Iterator[Finding]:
     known = set(facts.settings.warnings)
     if not isinstance(facts.james, Unseen):  # of James's files the doctor has findings of its own
         readings = [james.reading for james in facts.james if james.reading is not None]
-        known |= {
-            text for reading in readings for asked in (True, False) for text in reading.warnings(asked=asked)
-        }
+        told = product(readings, (True, False), (True, False))
+        known |= {text for one, asked, proxies in told for text in one.warnings(asked=asked, proxies=proxies)}
     warnings = facts.status.get("warnings")
     for text in warnings if isinstance(warnings, list) else ():
         if text not in known:
