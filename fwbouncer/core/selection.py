@@ -13,7 +13,7 @@ from fwbouncer.core.model import AddressKey, Family, Label, Millis, family_of, i
 from fwbouncer.core.ranges import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from fwbouncer.core.ledger import Columns, Ledger
 
@@ -44,7 +44,7 @@ class Sieve:
         }
         self._inside = _Inside(wanted.within) if wanted.within is not None else None
         # Most decisions share few labels. A label is kept, or another one could get its identity.
-        self._known: dict[int, Label] = {}
+        self._known: dict[int, Label | None] = {}
         self._good: set[int] = set()
 
     def around(self, ledger: Ledger) -> Iterator[Claim]:
@@ -87,16 +87,20 @@ class Sieve:
             rows = [row for row in rows if id(labels[row]) in good]
         return rows
 
-    def _learn(self, labels: Iterable[Label | None]) -> None:
+    def _learn(self, labels: Sequence[Label | None]) -> None:
         """Find out which labels are meant."""
-        met = {id(label): label for label in labels if label is not None}
         if len(self._known) > _MOST:
             self._known.clear()
             self._good.clear()
-        for who in met.keys() - self._known.keys():
-            label = self._known[who] = met[who]
-            if all(p.match(getattr(label, name).casefold()) for name, p in self._patterns.items()):
-                self._good.add(who)
+        fresh = set(map(id, labels)) - self._known.keys()
+        for label in labels if fresh else ():
+            if id(label) in fresh and id(label) not in self._known:
+                self._known[id(label)] = label
+                if label is not None and self._fits(label):
+                    self._good.add(id(label))
+
+    def _fits(self, label: Label) -> bool:
+        return all(p.match(getattr(label, name).casefold()) for name, p in self._patterns.items())
 
 
 class _Inside:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BLOCKED, PARTLY, NOT = "blocked", "partly blocked", "not blocked"
 _SLICE = 8192  # claims that are looked at in one go
 _NAMED = 20  # decisions that are told one by one
-_ASKED = 16  # addresses of a range that the kernel is asked about
+_ASKED = 8  # addresses of a range that the kernel is asked about
 _SOON = 0.3  # seconds after which a difference counts that a write may just be about to end
 
 
