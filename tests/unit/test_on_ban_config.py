@@ -56,7 +56,10 @@ def test_a_dry_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("mode: iptables\ndeny_action: LOG\n", "deny_action LOG lets the banned pass"),
+        (
+            "mode: iptables\niptables_chains: [INPUT]\ndeny_action: LOG\n",
+            "deny_action LOG lets the banned pass",
+        ),
         ("mode: nftables\nnftables_hooks: [forward]\n", "this host's own ports stay open to the banned"),
     ],
 )
