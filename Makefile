@@ -5,14 +5,14 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # The two commands need root; who is root already may have no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/kernels/run tests/kernels/init tests/benchmarks/run .ci/run
+SCRIPTS := packaging/demo packaging/test packaging/lib/*.sh tests/booted/boot tests/james/run tests/dashboard/run tests/kernels/run tests/kernels/init tests/benchmarks/run .ci/run
 SCRIPTS += packaging/register packaging/debian/fwbouncer.post* packaging/debian/tests/enforce packaging/debian/tests/unit
 SCRIPTS += tests/package/run tests/package/make-tree vagrant/*.sh vagrant/james/*.sh
 
 # The releases of the linters that pyproject.toml names; all else in .venv is the system's.
 LINTERS = $(shell $(PYTHON) -c 'import tomllib; dev = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]; print(*(d for d in dev if d.startswith(("ruff", "mypy", "types-"))))')
 
-.PHONY: help venv linters check format man completion readme test fuzz faults booted test-james test-size test-kernels bench demo clean
+.PHONY: help venv linters check format man completion readme test fuzz faults booted test-james test-dashboard picture test-size test-kernels bench demo clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ check: linters  ## lint, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/size tests/package tests/benchmarks
+	$(PYTHON) -m mypy --explicit-package-bases tests/conftest.py tests/lab tests/contract tests/crowdsec tests/e2e tests/booted tests/faults tests/james tests/size tests/package tests/benchmarks tests/dashboard
 	@$(PYTHON) packaging/lib/write_keys.py README.md --check || { echo 'README.md: its table of settings is old: make readme'; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts are unchecked'; fi
 
@@ -64,6 +64,15 @@ test-james:  ## the real Apache James and CrowdSec: from guessed passwords to dr
 
 test-size:  ## every command beside a million decisions, and how long it takes; about two minutes
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o python_files='check_*.py' tests/size
+
+test-dashboard:  ## every query of the Grafana dashboard, and the alerts, against a real Prometheus
+	$(SUDO) ./tests/dashboard/run
+
+picture:  ## docs/dashboard.png from a run of three minutes; fetches matplotlib from PyPI
+	$(SUDO) ./tests/dashboard/run --seconds 180 --results .cache/dashboard.json
+	$(PYTHON) -m venv .cache/picture
+	.cache/picture/bin/pip install --quiet --disable-pip-version-check matplotlib
+	.cache/picture/bin/python -m tests.dashboard.picture .cache/dashboard.json docs/dashboard.png
 
 test-kernels:  ## the backends on the kernels of Debian 12 and 13, in emulated machines; takes half an hour
 	$(SUDO) ./tests/kernels/run $(SUITES) -- $(or $(TESTS),tests/contract)

@@ -119,7 +119,7 @@ class Scrapes:
         """Serve for ever."""
         listener = await self._listener()
         server = await asyncio.start_server(self._serve, sock=listener, limit=_MOST_HEADERS)
-        _log.info("Serving metrics at %s/metrics", self._place)
+        _log.info("Serving metrics at %s%s", self._place, "/metrics" if isinstance(self._place, Tcp) else "")
         try:
             await asyncio.get_running_loop().create_future()
         finally:

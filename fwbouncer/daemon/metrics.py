@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from fwbouncer.control.figures import Figures
     from fwbouncer.daemon.keeper import Keeper
     from fwbouncer.daemon.parts import Parts
     from fwbouncer.kernel.backend import Clock
@@ -54,11 +55,9 @@ class Metrics:
 
     async def page(self, accept: str) -> tuple[str, bytes]:
         """Make the page for Prometheus."""
-        from fwbouncer.control.prometheus import exposition  # noqa: PLC0415 - for those who want metrics
-
         totals = await self.counting.totals()
         told = figures.figures(self._parts(), totals, self._clock())
-        return await asyncio.to_thread(exposition, told, accept)
+        return await asyncio.to_thread(_written, told, accept)
 
     def _serve(self) -> None:
         """Listen where the configuration says, and nowhere else."""
@@ -80,6 +79,12 @@ class Metrics:
             if place not in self._servers:
                 scrapes = Scrapes(place, self.page, aside)
                 self._servers[place] = self._group.create_task(_in_spite(scrapes.run))
+
+
+def _written(told: Figures, accept: str) -> tuple[str, bytes]:
+    from fwbouncer.control.prometheus import exposition  # noqa: PLC0415 - only for those who want metrics
+
+    return exposition(told, accept)
 
 
 async def _in_spite(work: Callable[[], Awaitable[None]]) -> None:
