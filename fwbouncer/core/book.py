@@ -63,7 +63,7 @@ class Book:
         self._labels: dict[Label, Label] = {}
         self._doubt = Doubt()
         self._provisional = False  # what is known comes from the state file alone
-        self._adopting = False
+        self._compared = False  # the kernel's sets have been looked at once
 
     @property
     def look_again(self) -> Millis | None:
@@ -85,7 +85,7 @@ class Book:
         self._fold(page)
         self.ledger.absorb(page, now)
         self.expire(now)
-        self.synced = self._provisional = self._adopting = True
+        self.synced = self._provisional = True
 
     def take(self, page: Page, now: Millis) -> Taken:
         """Take in a page. What a snapshot lacks goes at once if that is little, else once two snapshots lack it."""
@@ -104,7 +104,7 @@ class Book:
         self.expire(now)
         self.synced = True
         if page.startup:
-            self._provisional = self._adopting = False
+            self._provisional = False
         return Taken(ledger.begun - begun, ledger.over - over, kept, doubtful)
 
     def keep_to(self, families: Collection[Family]) -> None:
@@ -139,11 +139,11 @@ class Book:
         if layout != self.wanted.layout:
             self._lay_out(layout)
         self.delta.note(self.wanted.settle())
-        if self._adopting:  # once: what others put there later is not ours
-            self._adopting = False
+        if self._provisional and not self._compared:  # what others put there later is not ours
             found = strangers(bans, self.wanted, layout, min(self.ledger.lowest, 0), now)
             self.ledger.absorb(found, now)
             self.wanted.settle()
+        self._compared = True
         return self.delta.rebase(bans, self.wanted, layout, now)
 
     def spare(self, entries: Mapping[AddressKey, Millis]) -> bool:
@@ -175,7 +175,7 @@ class Book:
 
     def _settle_missing(self, page: Page, banned: int, now: Millis) -> int:
         ledger = self.ledger
-        missing = {decision: ledger.key(decision) for decision in ledger.missing(page, now)}
+        missing = {decision: ledger.key(decision) for decision in ledger.missing(now)}
         ledger.drop(self._doubt.judge(missing, page.keys, banned, now))
         return len(self._doubt)
 

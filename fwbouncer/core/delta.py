@@ -51,12 +51,12 @@ class Delta:
     def note(self, changed: dict[SetKey, dict[Element, Millis]]) -> None:
         """Note elements whose wanted deadline changed, with the one they had before."""
         for target, elements in changed.items():
-            notes = self._notes.setdefault(target, {})
+            notes = self._notes.get(target)
             if notes:
                 for element, before in elements.items():
                     notes.setdefault(element, before)
             else:
-                notes.update(elements)
+                self._notes[target] = elements  # ours from now on: there may be a million
 
     def rebase(self, holding: Holding, desired: Desired, layout: Layout, now: Millis) -> int:
         """Start over from what the kernel holds; returns in how many elements that is not what is wanted."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from fwbouncer.core.model import AddressKey, Label, Millis
+    from fwbouncer.core.model import AddressKey, Label, Millis, Page
 
 MOST = 100  # claims that are kept; of more, none is worth telling by itself
 
@@ -32,6 +33,12 @@ class Journal:
         if self._room > 0:
             self._came[decision] = Entry(decision, key, deadline, label)
         self._room -= 1
+
+    def came_all(self, page: Page) -> None:
+        """Note all claims of a page."""
+        for claim in islice(zip(page.ids, page.keys, page.deadlines, page.labels, strict=True), MOST):
+            self.came(*claim)
+        self._room -= max(0, len(page.ids) - MOST)
 
     def went(self, decision: int, key: AddressKey, deadline: Millis, label: Label) -> None:
         """Note a claim that is over; one that came since the last look was never told, and need not be."""

@@ -34,6 +34,11 @@ class Family(Enum):
         """Bytes in an address."""
         return 4 if self is Family.V4 else 16
 
+    @staticmethod
+    def of(length: int) -> Family:
+        """Return the family of address keys that have this length."""
+        return Family.V4 if length < 8 else Family.V6
+
 
 class Kind(Enum):
     """What a kernel set is made for."""
@@ -125,7 +130,7 @@ class Layout:
 
 def family_of(key: AddressKey) -> Family:
     """Return the family that a key's length tells."""
-    return Family.V4 if len(key) < 8 else Family.V6
+    return Family.of(len(key))
 
 
 def is_range(key: AddressKey) -> bool:

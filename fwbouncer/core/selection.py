@@ -15,7 +15,8 @@ from fwbouncer.core.ranges import span
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fwbouncer.core.ledger import Columns, Ledger
+    from fwbouncer.core.claims import Columns
+    from fwbouncer.core.ledger import Ledger
 
 Claim = tuple[int, AddressKey, Millis, Label]  # id, address, deadline, label
 _MOST = 100_000  # labels that are remembered; scenarios are free text

@@ -15,7 +15,6 @@ from fwbouncer.core.model import (
     Millis,
     SetKey,
     family_of,
-    is_range,
 )
 from fwbouncer.core.ranges import Ranges
 
@@ -41,7 +40,7 @@ class Wanted:
         self._cut = {family: CutLedger(ledger, there) for family, there in self._holes.items()}
         self._ranges: dict[_Place, Ranges] = {}
         for group, key, deadline in ledger.addresses():
-            if self._flattened(group, key):
+            if self._flattened(group, len(key)):
                 self._of((group, family_of(key))).put(key, deadline)
         for ranges in self._ranges.values():
             ranges.settle()
@@ -60,22 +59,23 @@ class Wanted:
         """Follow the ledger; returns every element that may have changed, with the deadline it had (or 0)."""
         changed: dict[SetKey, dict[Element, Millis]] = {}
         unsettled: set[_Place] = set()
-        for group, notes in self._ledger.take_touched().items():
-            by_length: dict[int, dict[Element, Millis]] = {}
-            for key, before in notes.items():
-                if self._flattened(group, key):
-                    place = (group, family_of(key))
+        touched = self._ledger.take_touched()
+        for (group, length), notes in touched.items():
+            place = group, Family.of(length)
+            if self._flattened(group, length):
+                for key in notes:
                     self._of(place).put(key, self._ledger.deadline(group, key))
-                    unsettled.add(place)
-                else:
-                    plain = by_length.get(len(key))
-                    if plain is None:
-                        target = SetKey(group, family_of(key), Kind.HOSTS)
-                        plain = by_length[len(key)] = changed.setdefault(target, {})
-                    if self._holes:
-                        plain.update(self._pieces_before(group, key, notes))
-                    else:
-                        plain[key] = before
+                unsettled.add(place)
+                continue
+            pieces = notes  # a million of them is not copied
+            if place[1] in self._holes:
+                around = {**touched.get((group, length ^ 1), {}), **notes}  # hosts and networks alike
+                pieces = {p: d for key in notes for p, d in self._pieces_before(group, key, around).items()}
+            target = SetKey(*place, Kind.HOSTS)
+            if target in changed:
+                changed[target].update(pieces)
+            else:
+                changed[target] = pieces
         for group, family in unsettled:
             pieces = self._ranges[group, family].settle()
             if pieces:
@@ -95,7 +95,7 @@ class Wanted:
         plain: dict[tuple[str, int], SetKey] = {}
         seen: set[tuple[str, AddressKey]] = set()
         for group, key, deadline in self._ledger.addresses():
-            if self._flattened(group, key):
+            if self._flattened(group, len(key)):
                 continue
             target = plain.get((group, len(key)))
             if target is None:
@@ -160,11 +160,12 @@ class Wanted:
                     seen.add((group, piece))
                     yield piece, cut.deadline(group, piece)
 
-    def _flattened(self, group: str, key: AddressKey) -> bool:
+    def _flattened(self, group: str, length: int) -> bool:
+        """Tell whether a group's keys of one length are in a set of intervals."""
         layout = self._layout
         if not layout.flatten:
             return False
-        return is_range(key) or (bool(layout.mixed) and (group, family_of(key)) in layout.mixed)
+        return length & 1 == 1 or (bool(layout.mixed) and (group, Family.of(length)) in layout.mixed)
 
     def _range_set(self, group: str, family: Family) -> SetKey:
         apart = self._layout.flatten and (group, family) not in self._layout.mixed

@@ -123,18 +123,23 @@ class Keeper:
             holding = await self._call(self.backend.dump)
             self._found = (holding, self.backend.layout())
             self.book.never.rebase(*self._found, self._clock())
+            if not holding:  # then all that will be wanted is missing, and needs no comparing when it comes
+                self._rebase()
         if not self.book.synced:
             await self._let_pass()
             return
-        if self._found is not None:
-            off = self.book.rebase(*self._found, self._clock())
-            self._found = None
-            _log.debug("the kernel differs in %d elements", off)
+        self._rebase()
         change, spared = self.book.plan(self._clock()), self.book.never.entries
         if change or not self.backend.whole():
             await self._write(change)
         self.settled.set()
         self.told(change, spared)
+
+    def _rebase(self) -> None:
+        if self._found is not None:
+            off = self.book.rebase(*self._found, self._clock())
+            self._found = None
+            _log.debug("the kernel differs in %d elements", off)
 
     async def at_rest(self) -> None:
         """Wait until what the state file told is in the kernel; not for ever, and not if it told nothing."""

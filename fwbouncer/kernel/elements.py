@@ -7,6 +7,8 @@ address and the one behind its last, the latter marked as an end and without a t
 from __future__ import annotations
 
 import struct
+import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Element, Family, Millis
@@ -27,9 +29,9 @@ Timed = tuple[Element, Millis]  # with a timeout from now; FOREVER for none
 
 
 def messages(  # noqa: PLR0913 - a set's whole address, and how it is made
-    verb: Verb, family: Family, table: str, name: str, elements: Sequence[Timed], *, interval: bool, tag: bool
+    verb: Verb, family: Family, table: str, name: str, elements: Iterable[Timed], *, interval: bool, tag: bool
 ) -> Iterator[Message]:
-    """Pack elements into as many requests as their attribute limit asks for."""
+    """Pack elements into as many requests as their attribute limit asks for; hosts one request at a time."""
     word = "add to" if verb is Verb.NEW_ELEMENT else "take out of"
     head = wire.text(1, table) + wire.text(2, name)
     flags = NLM_F_CREATE if verb is Verb.NEW_ELEMENT else 0
@@ -39,24 +41,35 @@ def messages(  # noqa: PLR0913 - a set's whole address, and how it is made
 
 
 def _packed(
-    family: Family, elements: Sequence[Timed], interval: bool, tag: bytes
+    family: Family, elements: Iterable[Timed], interval: bool, tag: bytes
 ) -> Iterator[tuple[bytes, int]]:
-    for timed in (True, False):
-        chosen = [e for e in elements if (e[1] < FOREVER) == timed]
-        if not chosen:
-            continue
-        parts = _ranges(family, chosen, timed, tag) if interval else _hosts(family, chosen, timed, tag)
-        at_once = _MAX_LIST // max(map(len, parts))
-        for at in range(0, len(parts), at_once):
-            part = parts[at : at + at_once]
-            yield b"".join(part), len(part)
+    pack = _ranges if interval else _hosts
+    # A million hosts at once would take a hundred megabytes more; ranges are few, and must be sorted.
+    at_once = sys.maxsize if interval else _MAX_LIST // _length(family.size, timed=True, tag=tag)
+    rest = iter(elements)
+    while some := list(islice(rest, at_once)):
+        for timed in (True, False):
+            chosen = [e for e in some if (e[1] < FOREVER) == timed]
+            if chosen:
+                yield from _joined(pack(family, chosen, timed, tag))
+
+
+def _joined(parts: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    at_once = _MAX_LIST // max(map(len, parts))
+    for at in range(0, len(parts), at_once):
+        part = parts[at : at + at_once]
+        yield b"".join(part), len(part)
+
+
+def _length(size: int, *, timed: bool, tag: bytes) -> int:
+    return 12 + size + (12 if timed else 0) + (len(wire.attribute(_USERDATA, tag)) if tag else 0)
 
 
 def _element(size: int, timed: bool, tag: bytes) -> tuple[bytes, bytes, bytes]:
     """Return what stands before the key, between it and the timeout, and behind: the same for all elements."""
     tail = wire.attribute(_USERDATA, tag) if tag else b""
     middle = struct.pack("=HH", 12, _TIMEOUT) if timed else b""
-    length = 4 + 8 + size + (12 if timed else 0) + len(tail)
+    length = _length(size, timed=timed, tag=tag)
     head = struct.pack("=HHHHHH", length, _LIST | 0x8000, 8 + size, _KEY | 0x8000, 4 + size, 1)
     return head, middle, tail
 

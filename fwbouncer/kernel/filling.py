@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Change, Element, Kind, Millis, SetChange, SetKey
@@ -46,10 +47,9 @@ def filling(
     if gone:
         yield from pack(Verb.NEW_ELEMENT, elements=[(e, _PASSING if timed else FOREVER) for e in gone])
         yield from pack(Verb.DEL_ELEMENT, elements=[(e, FOREVER) for e in gone])
-    come = part.renew + part.add
-    if come:
-        left = [(e, max(1, u - now) if timed and u < FOREVER else FOREVER) for e, u in come]
-        yield from pack(Verb.NEW_ELEMENT, elements=left)
+    come = chain(part.renew, part.add)
+    left = ((e, max(1, u - now) if timed and u < FOREVER else FOREVER) for e, u in come)
+    yield from pack(Verb.NEW_ELEMENT, elements=left)
 
 
 def _perhaps_there(part: SetChange, *, interval: bool) -> list[Element]:

@@ -53,6 +53,7 @@ class Nftables:
         self._groups: dict[Family, dict[str, set[Kind]]] = {family: {} for family in config.nft}
         self._replace: set[Family] = set()
         self._idle: dict[Family, set[str]] = {}  # empty sets of policies that are configured no more
+        self._whole: bool | None = None  # None where it must be found out
         self._layout = Layout(flatten=True)
         tables = frozenset((family, place.table) for family, place in config.nft.items())
         self._watch = None if self._owns_all() else Watch(sock, tables)
@@ -73,14 +74,16 @@ class Nftables:
 
     def whole(self) -> bool:
         """Compare what stands with what must stand."""
-        return (
-            not self._replace
-            and not any(self._idle.values())
-            and not any(
-                mend.differs(self._standing[family], place, self._wanted(place, {}), owned=self._owned)
-                for family, place in self._config.nft.items()
+        if self._whole is None:
+            self._whole = (
+                not self._replace
+                and not any(self._idle.values())
+                and not any(
+                    mend.differs(self._standing[family], place, self._wanted(place, {}), owned=self._owned)
+                    for family, place in self._config.nft.items()
+                )
             )
-        )
+        return self._whole
 
     def apply(self, change: Change) -> None:
         """Mend the skeleton and change the elements of all families in one transaction.
@@ -131,6 +134,7 @@ class Nftables:
         much = sum(map(len, change.values())) > _MUCH
         with self._watch.aside() if self._watch and much else nullcontext():
             self._sock.send_all(*nft.transaction(messages))
+        self._whole = None
         self._standing.update(after)
         self._replace.clear()
         if not keep:
@@ -174,6 +178,7 @@ class Nftables:
 
     def remove(self) -> None:
         """Delete our tables; from the administrator's only our elements, and sets of ours that nothing uses."""
+        self._whole = None
         for family, place in self._config.nft.items():
             found = standing.read(self._sock, family, place.table)
             if not found.exists:
@@ -206,6 +211,7 @@ class Nftables:
 
     def _dump(self, *, last: bool) -> Holding:
         holding: Holding = {}
+        self._whole = None
         self._replace.clear()
         self._idle.clear()
         found = Found()

@@ -94,6 +94,7 @@ class Client:
         self._failover = Failover(endpoints)
         # Opened here so that certificates that can't be loaded are found at once.
         self._open = {each: transports(each, config) for each in endpoints}
+        self._requests: dict[tuple[Endpoint, bool], httpx.Request] = {}
         self._cursor: Endpoint | None = None  # the LAPI that will send what is new since our last page
         self.requests = 0
         self.failures = 0
@@ -175,13 +176,8 @@ class Client:
         limits = self._limits
         silence = self._patience if startup else limits.delta
         timeout = httpx.Timeout(silence, connect=limits.connect, write=limits.delta, pool=limits.connect)
-        request = httpx.Request(
-            "GET",
-            f"{at.base}v1/decisions/stream",
-            params=query(self._config, startup=startup),
-            headers=self._headers | at.headers(),
-            extensions={"timeout": timeout.as_dict(), "trace": attempt.trace},
-        )
+        request = self._request(at, startup=startup)
+        request.extensions = {"timeout": timeout.as_dict(), "trace": attempt.trace}
         response = await self._transport(at).handle_async_request(request)
         attempt.answered = True
         deadline.move(limits.body)
@@ -191,6 +187,18 @@ class Client:
                 return await self._read(response, deadline, startup=startup)
             except LapiBadAnswer as error:
                 raise LapiBadAnswer(f"{at.name}: {error}") from error
+
+    def _request(self, at: Endpoint, *, startup: bool) -> httpx.Request:
+        """Return the request, made once: to put its URL and headers together takes a fifth of an idle poll."""
+        request = self._requests.get((at, startup))
+        if request is None:
+            request = self._requests[at, startup] = httpx.Request(
+                "GET",
+                f"{at.base}v1/decisions/stream",
+                params=query(self._config, startup=startup),
+                headers=self._headers | at.headers(),
+            )
+        return request
 
     async def _check(self, at: Endpoint, response: httpx.Response) -> None:
         """Let pass nothing but a page."""
