@@ -205,7 +205,7 @@ def test_our_own_mail_gets_its_answers(
         protect = {"ports": ["smtp", "30000-65535"]}
         bouncer(None, api_url=fake_lapi.url, protect=protect, **PLACES[place]).start()
         for version in (4, 6):
-            assert dial(net.mail, ours[version], ATTACKER[version]) == GREETING
+            assert dial(net.mail, ours[version], ATTACKER[version], timeout=10) == GREETING
             assert seen(net, ATTACKER[version], 40000) == ["timeout"]
 
 
