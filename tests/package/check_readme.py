@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 HOME = "/home/somebody/fwbouncer"
 
 
+# What the two releases of lintian can't agree about, both of them remarks: the older one wants an init script beside
+# every unit, and takes a newer policy than its own for a mistake; the newer one takes an older one for a remark.
+DISAGREED = {
+    "bookworm": "I: fwbouncer: package-supports-alternative-init-but-no-init.d-script ",
+    "trixie": "I: fwbouncer source: out-of-date-standards-version ",
+}
+
+
 def typed() -> list[str]:
     """Return the lines of the chapter's blocks of commands, without their comments."""
     chapter = (
@@ -84,4 +92,4 @@ def test_lintian_has_nothing_to_say(checkout: Debian) -> None:
     checkout.apt("install", "lintian")
     words = f"runuser -u somebody -- lintian --display-info --pedantic {HOME}/dist/*.changes 2>&1"
     said = checkout.run("sh", "-c", words, check=False, timeout=300)
-    assert [line for line in said.splitlines() if not line.startswith("N:")] == [], SUITE
+    assert [line for line in said.splitlines() if not line.startswith(("N:", DISAGREED[SUITE]))] == []
