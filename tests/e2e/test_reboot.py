@@ -200,17 +200,18 @@ def test_a_full_disk(bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, sm
     assert probe.arriving([HOST, LATER]) == set()
 
 
-@pytest.mark.parametrize("where", ["/nowhere/of/all/state", "/proc/fwbouncer/state"])
+@pytest.mark.parametrize("where", ["{}/nowhere/of/all/state", "/proc/fwbouncer/state"])
 def test_a_folder_that_cannot_be_had(
-    bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, where: str
+    bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, tmp_path: Path, where: str
 ) -> None:
-    """A missing or read-only folder costs a warning and nothing else."""
+    """A missing or read-only folder costs a warning and nothing else; a path that may be a mistake is not made."""
     fake_lapi.ban(HOST)
-    running = bouncer(api_url=fake_lapi.url, state_file=where)
+    running = bouncer(api_url=fake_lapi.url, state_file=where.format(tmp_path))
     running.start()
     running.wait_log("can't be kept")
     assert probe.arriving([HOST]) == set()
     assert running.stop() == 0
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_while_nothing_is_known_nothing_is_kept(bouncer: MakeBouncer, fake_lapi: FakeLapi) -> None:
