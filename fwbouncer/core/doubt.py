@@ -45,14 +45,15 @@ class Doubt:
         has all its addresses under new ids: that frees nobody, however many claims are missing. Nor does a claim
         that was found in the kernel (its id is below zero) and that the snapshot now tells by its real id.
         """
-        listed = set(listed)
-        found = {decision for decision, key in missing.items() if decision < 0 and key in listed}
-        return found | self._judge(
-            {d: key for d, key in missing.items() if d not in found}, listed, banned, now
-        )
+        found = {decision for decision in missing if decision < 0}
+        if found:  # rarely: a large list is not copied into a set for nothing
+            known = set(listed)
+            found = {decision for decision in found if missing[decision] in known}
+            missing = {decision: key for decision, key in missing.items() if decision not in found}
+        return found | self._judge(missing, listed, banned, now)
 
     def _judge(
-        self, missing: dict[int, AddressKey], listed: set[AddressKey], banned: int, now: Millis
+        self, missing: dict[int, AddressKey], listed: Iterable[AddressKey], banned: int, now: Millis
     ) -> set[int]:
         claims = set(missing)
         limit = _SHARP * banned
