@@ -139,6 +139,7 @@ class TestSizes:
         backend.apply(bans("198.18.0.7", seconds=100))
         backend.apply(bans(*(f"198.19.0.{n}" for n in range(30))))
         left = inside.members("crowdsec-blacklists-0")["198.18.0.7"]
+        assert left is not None
         assert 99 - (time.monotonic() - began) <= left <= 101
 
     @CONTENTS
