@@ -1,6 +1,6 @@
 """Measures fwbouncer beside the incumbent, an administrator's one-liner and the kernel alone.
 
-python -m tests.benchmarks [--full] [--only cold,change,idle,warm] [--sizes 1000,100000] [--times 5] [--out FOLDER]
+python -m tests.benchmarks [--full] [--only cold,idle,change,warm] [--sizes 1000,100000] [--times 5] [--out FOLDER]
 
 INCUMBENT=path adds another binary of the incumbent. Needs root: everything runs in network namespaces.
 """
@@ -10,48 +10,80 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import change, cold, idle, plot, report, warm
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.contenders import Contender, Fwbouncer, Incumbent, OneLiner, wipe
+from tests.benchmarks.contenders import Contender, Fwbouncer, Incumbent, OneLiner
 from tests.benchmarks.measure import Measures
+from tests.benchmarks.progress import Progress
+from tests.benchmarks.seat import Seat
 from tests.benchmarks.static_lapi import StaticLapi
 from tests.lab.crowdsec import CHECKOUT
-from tests.lab.net import Host, network
+from tests.lab.net import lone_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
-PARTS: dict[str, Callable[[Bench], None]] = {
-    "cold": cold.run,
-    "change": change.run,
-    "idle": idle.run,
-    "warm": warm.run,
-}
-QUICK, FULL = (1_000, 10_000, 100_000), (1_000, 10_000, 100_000, 1_000_000)
+    from tests.lab.net import Host
+
+# Beside those that are full of bans, one size after the other.
+FULL: dict[str, ModuleType] = {"idle": idle, "change": change, "warm": warm}
+# Once, with sizes and hosts of their own.
+WHOLE: dict[str, Callable[[Bench], None]] = {}
+PARTS = ("cold", *FULL, *WHOLE)
+QUICK_SIZES, FULL_SIZES = (1_000, 10_000, 100_000), (1_000, 10_000, 100_000, 1_000_000)
 DEBIANS = CHECKOUT / ".cache/incumbent/usr/bin/crowdsec-firewall-bouncer"
 
 
 def main() -> int:
-    """Run what is asked for; the results are written after each part."""
+    """Run what is asked for; the results are written after each step."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
-    measures = Measures()
-    with _bench(options, measures) as bench:
-        for name in options.only:
-            began = time.monotonic()
-            print(f"==> {name}", file=sys.stderr, flush=True)
-            PARTS[name](bench)
-            report.write(options.out, report.machine(), measures)
-            print(f"    {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    plot.write(options.out / "bench.svg", measures)
-    print(report.markdown(report.machine(), measures))
+    sized = [part for part in options.only if part not in WHOLE]
+    whole = [part for part in options.only if part in WHOLE]
+    progress = Progress([*((p, s) for s in options.sizes for p in sized), *((p, 0) for p in whole)])
+    with _bench(options, progress) as bench:
+        where = report.machine({s.name: s.contender.version for s in bench.seats})
+        for size in options.sizes:
+            for _ in _sized(bench, size, sized, progress):
+                report.write(options.out, where, bench.measures)
+        for part in whole:
+            progress.begin(part)
+            WHOLE[part](bench)
+            progress.end(part)
+            report.write(options.out, where, bench.measures)
+    plot.write(options.out / "bench.svg", bench.measures)
+    print(report.markdown(where, bench.measures))
     return 0
+
+
+def _sized(bench: Bench, size: int, parts: list[str], progress: Progress) -> Iterator[None]:
+    """Measure everything at one size; yields after each step."""
+    if "cold" in parts:
+        progress.begin("cold", size)
+        cold.run(bench, size)
+        progress.end("cold", size)
+        yield
+    full = [part for part in FULL if part in parts]
+    for group in bench.groups(size) if full else ():
+        seats, others = bench.fill(group, size)
+        for part in full:
+            for who, why in others.items():
+                bench.measures.note(FULL[part].PART, FULL[part].HEADLINE, who, size, why)
+            progress.begin(part, size)
+            FULL[part].run(bench, seats, size)
+            progress.end(part, size)
+            yield
+        for seat in group:
+            seat.clear()
 
 
 def _options() -> argparse.Namespace:
@@ -66,8 +98,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=CHECKOUT / "build/bench")
     parser.add_argument("--ours", action="store_true", help="leave the others out")
     options = parser.parse_args()
-    options.sizes = options.sizes or (FULL if options.full else QUICK)
-    options.limit = options.limit or (300.0 if options.full else 60.0)
+    options.sizes = options.sizes or (FULL_SIZES if options.full else QUICK_SIZES)
+    options.limit = options.limit or (90.0 if options.full else 20.0)
     return options
 
 
@@ -76,28 +108,43 @@ def _names(text: str) -> list[str]:
     strange = [name for name in names if name not in PARTS]
     if strange:
         raise argparse.ArgumentTypeError(f"{strange[0]} is not one of {', '.join(PARTS)}")
-    return names
+    return [part for part in PARTS if part in names]
 
 
 @contextlib.contextmanager
-def _bench(options: argparse.Namespace, measures: Measures) -> Iterator[Bench]:
+def _bench(options: argparse.Namespace, progress: Progress) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fwbouncer-bench-")))
-        host = stack.enter_context(network()).mail
-        lapi = stack.enter_context(contextlib.closing(StaticLapi(host)))
-        contenders = _contenders(host, folder, others=not options.ours)
-        try:
-            yield Bench(host, lapi, folder, contenders, measures, options.sizes, options.times, options.limit)
-        finally:
-            for each in contenders:
-                each.end()
-            wipe(host)
+
+        def place(role: str) -> tuple[Host, StaticLapi]:
+            host = stack.enter_context(lone_host(role))
+            return host, stack.enter_context(contextlib.closing(StaticLapi(host)))
+
+        host, lapi = place("none")
+        seats = []
+        for number, make in enumerate(_makers(others=not options.ours)):
+            there, its_lapi = place(f"seat{number}")
+            seats.append(stack.enter_context(contextlib.closing(Seat(make(there, folder), its_lapi))))
+        yield Bench(
+            host,
+            lapi,
+            folder,
+            seats,
+            Measures(),
+            options.sizes,
+            options.times,
+            options.limit,
+            progress.tell,
+        )
 
 
-def _contenders(host: Host, folder: Path, *, others: bool) -> list[Contender]:
-    found: list[Contender] = [Fwbouncer(host, folder, mode) for mode in ("nftables", "iptables")]
+def _makers(*, others: bool) -> Iterator[Callable[[Host, Path], Contender]]:
+    """Yield what makes a contender, given its host and its folder."""
+    modes = ("nftables", "iptables")
+    for mode in modes:
+        yield partial(Fwbouncer, mode=mode)
     if not others:
-        return found
+        return
     binaries = {"Debian's incumbent": DEBIANS}
     if os.environ.get("INCUMBENT"):
         binaries["the incumbent given"] = Path(os.environ["INCUMBENT"]).resolve()
@@ -105,8 +152,9 @@ def _contenders(host: Host, folder: Path, *, others: bool) -> list[Contender]:
         if not binary.exists():
             print(f"{binary} is not there: {called} is left out", file=sys.stderr)
             continue
-        found += [Incumbent(host, folder, mode, binary, called) for mode in ("nftables", "iptables")]
-    return [*found, OneLiner(host, folder)]
+        for mode in modes:
+            yield partial(Incumbent, mode=mode, binary=binary, called=called)
+    yield OneLiner
 
 
 if __name__ == "__main__":

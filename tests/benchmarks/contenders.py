@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fwbouncer import __version__
+from tests.benchmarks import version
 from tests.benchmarks.eye import Eye, IpsetEye, NftEye
 from tests.benchmarks.static_lapi import URL
 from tests.lab.bouncer import Bouncer
@@ -29,6 +31,7 @@ class Contender(ABC):
 
     name: str
     masks = True  # keeps ranges as ranges
+    stays = True  # follows what changes
     can_renew = False  # gives a ban that is there another deadline, and the kernel can be asked for it
 
     def __init__(self, host: Host, folder: Path) -> None:
@@ -41,6 +44,11 @@ class Contender(ABC):
 
     @property
     @abstractmethod
+    def version(self) -> str:
+        """Which release it is."""
+
+    @property
+    @abstractmethod
     def pid(self) -> int:
         """The process whose costs are its costs; children are counted with it."""
 
@@ -48,11 +56,11 @@ class Contender(ABC):
     def end(self) -> None:
         """End without tidying up."""
 
-    def alive(self) -> bool:
-        """Tell whether it is still at work or at rest."""
+    def state(self) -> str:
+        """Return its process's state as the kernel tells: R, S, T, …; Z where it has ended."""
         with suppress(OSError):
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        return False
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return "Z"
 
     def eye(self) -> Eye:
         """Look where it writes to."""
@@ -109,6 +117,11 @@ class Fwbouncer(Contender):
         """The one that runs, or ran."""
         assert self._bouncer
         return self._bouncer
+
+    @property
+    def version(self) -> str:
+        """See `Contender`."""
+        return __version__
 
     @property
     def pid(self) -> int:
@@ -201,6 +214,11 @@ class Incumbent(_Command):
         config.chmod(0o600)
         self.run(str(self._binary), "-c", str(config))
 
+    @property
+    def version(self) -> str:
+        """See `Contender`."""
+        return version.of_incumbent(self._binary)
+
     def eye(self) -> Eye:
         """See `Contender`."""
         return _ipset_eye(self.host) if self.mode == "iptables" else super().eye()
@@ -240,6 +258,12 @@ class OneLiner(_Command):
     """What an administrator would write: curl, jq and nft."""
 
     name = "curl | jq | nft"
+    stays = False
+
+    @property
+    def version(self) -> str:
+        """See `Contender`."""
+        return f"jq {version.of_tool('jq', '--version')}, nft {version.of_tool('nft', '--version')}"
 
     def start(self, poll: float = 10.0) -> None:
         """See `Contender`."""

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 _IMPORTS = "import fwbouncer.cli, fwbouncer.commands, fwbouncer.daemon"
 
 
-def kernel(host: Host, folder: Path, bans: Sequence[Ban]) -> float:
-    """Send the same elements as prepared messages in one transaction; returns the seconds that it took."""
-    messages = _prepared(folder, bans)
+def kernel(host: Host, messages: list[Message]) -> float:
+    """Send prepared messages in one transaction; returns the seconds that it took."""
     with host.inside():
         sock = NetlinkSocket.open()
     sock.takes(sum(len(m.payload) + 32 for m in messages))
@@ -45,7 +44,8 @@ def kernel(host: Host, folder: Path, bans: Sequence[Ban]) -> float:
     return took
 
 
-def _prepared(folder: Path, bans: Sequence[Ban]) -> list[Message]:
+def prepared(folder: Path, bans: Sequence[Ban]) -> list[Message]:
+    """Return the messages that make fwbouncer's tables with these bans in them."""
     config = folder / "floor.yaml"
     config.write_text(f"mode: nftables\napi_url: {URL}\napi_key: none\n")
     config.chmod(0o600)

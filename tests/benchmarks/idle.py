@@ -9,39 +9,33 @@ from tests.benchmarks.costs import fine_cpu, peak, pss, wakeups
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
-    from tests.benchmarks.contenders import Contender
+    from tests.benchmarks.seat import Seat
 
 PART = "idle"
-POLL = 1.0
-CPU, WAKEUPS, REST, PEAK = "CPU ms a poll", "wake-ups a second", "MB at rest (PSS)", "MB at peak"
+CPU, WAKEUPS, REST, PEAK = "CPU ms a poll", "wake-ups a poll", "MB at rest (PSS)", "MB at peak (resident)"
+HEADLINE = CPU
+_POLLS = 5
 
 
-def run(bench: Bench) -> None:
-    """Fill each contender once, let it come to rest, and watch it through some polls with nothing new."""
-    for size in bench.sizes:
-        for contender in bench.contenders:
-            if contender.name.startswith("curl"):
-                continue
-            eye = bench.fill(contender, size, POLL)
-            if eye is None:
-                continue
-            eye.close()
-            time.sleep(5.0)
-            for _ in range(bench.times):
-                _look(bench, contender, size)
-            bench.measures.add(PART, REST, contender.name, size, pss(contender.pid))
-            bench.measures.add(PART, PEAK, contender.name, size, peak(contender.pid))
-            contender.end()
+def run(bench: Bench, seats: list[Seat], size: int) -> None:
+    """Watch each through some polls with nothing new, taking turns."""
+    for turn in range(bench.times):
+        for seat in seats:
+            bench.tell(f"turn {turn + 1}: {seat.name}")
+            with seat.awake():
+                _look(bench, seat, size)
+    for seat in seats:
+        bench.measures.add(PART, PEAK, seat.name, size, peak(seat.contender.pid))
 
 
-def _look(bench: Bench, contender: Contender, size: int) -> None:
-    polls = 5
-    bench.lapi.forget()
-    bench.lapi.next("nothing")  # begin right behind a poll
-    time.sleep(0.1)
-    cpu, woken, began = fine_cpu(contender.pid), wakeups(contender.pid), time.monotonic()
-    time.sleep(polls * POLL)
-    took = time.monotonic() - began
-    spent = (fine_cpu(contender.pid) - cpu) * 1000 / (took / POLL)
-    bench.measures.add(PART, CPU, contender.name, size, spent)
-    bench.measures.add(PART, WAKEUPS, contender.name, size, (wakeups(contender.pid) - woken) / took)
+def _look(bench: Bench, seat: Seat, size: int) -> None:
+    pid = seat.contender.pid
+    time.sleep(0.05)  # the answer is read
+    cpu, woken = fine_cpu(pid), wakeups(pid)
+    seat.lapi.forget()
+    for _ in range(_POLLS):
+        seat.lapi.next("nothing")
+    time.sleep(0.05)
+    for what, spent in ((CPU, (fine_cpu(pid) - cpu) * 1000), (WAKEUPS, wakeups(pid) - woken)):
+        bench.measures.add(PART, what, seat.name, size, spent / _POLLS)
+    bench.measures.add(PART, REST, seat.name, size, pss(pid))

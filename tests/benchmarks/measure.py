@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 
@@ -35,6 +36,7 @@ class Measures:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, str, str, int], Measure] = {}
+        self.remarks: list[str] = []
 
     def add(  # noqa: PLR0913 - a number and its whole name
         self, part: str, what: str, who: str, size: int, value: float, note: str = ""
@@ -43,6 +45,15 @@ class Measures:
         measure = self._all.setdefault((part, what, who, size), Measure(part, what, who, size))
         measure.values.append(value)
         measure.note = note or measure.note
+
+    def note(self, part: str, what: str, who: str, size: int, note: str) -> None:
+        """Note why something isn't measured."""
+        self._all.setdefault((part, what, who, size), Measure(part, what, who, size)).note = note
+
+    def remark(self, remark: str) -> None:
+        """Note what must be known about the whole run."""
+        if remark not in self.remarks:
+            self.remarks.append(remark)
 
     def find(self, part: str, what: str, who: str, size: int) -> Measure | None:
         """Return one quantity."""
@@ -72,3 +83,10 @@ def growth(points: list[tuple[int, float]]) -> float | None:
     if len({x for x, _ in usable}) < 2:
         return None
     return statistics.linear_regression([x for x, _ in usable], [y for _, y in usable]).slope
+
+
+def steepest(points: list[tuple[int, float]]) -> float | None:
+    """Return the largest k of value = c · size^k between two neighbouring sizes; None for fewer than two."""
+    ordered = sorted(points)
+    steps = [growth([*pair]) for pair in pairwise(ordered)]
+    return max((k for k in steps if k is not None), default=None)

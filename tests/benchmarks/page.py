@@ -56,9 +56,16 @@ def bans(size: int, first: int = 1) -> list[Ban]:
 
 def page(new: Iterable[Ban] = (), deleted: Iterable[Ban] = (), hours: int = 160) -> bytes:
     """Write an answer; the new ones last for about `hours`, most of them for different times."""
-    new_rows = ",".join(_row(each, f"{hours + each.number % 8}h{each.number % 59}m58s") for each in new)
+    new_rows = ",".join(_new_row(each, hours) for each in new)
     old_rows = ",".join(_row(each, "-1s") for each in deleted)
     return f'{{"new":[{new_rows}],"deleted":[{old_rows}]}}'.encode()
+
+
+def grown(answer: bytes, new: Iterable[Ban], hours: int = 160) -> bytes:
+    """Return an answer with more in it; to write a long one anew takes seconds."""
+    end = b'],"deleted":[]}'
+    assert answer.endswith(end)
+    return b"".join([answer.removesuffix(end), *(b"," + _new_row(each, hours).encode() for each in new), end])
 
 
 def sample(bans: Sequence[Ban], size: int = 400) -> list[Ban]:
@@ -67,6 +74,10 @@ def sample(bans: Sequence[Ban], size: int = 400) -> list[Ban]:
         return list(bans)
     chosen = random.Random(len(bans)).sample(range(1, len(bans) - 1), size - 2)
     return [bans[0], *(bans[at] for at in chosen), bans[-1]]
+
+
+def _new_row(each: Ban, hours: int) -> str:
+    return _row(each, f"{hours + each.number % 8}h{each.number % 59}m58s")
 
 
 def _row(each: Ban, duration: str) -> str:

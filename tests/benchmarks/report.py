@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.measure import growth
+from tests.benchmarks.measure import growth, steepest
 
 if TYPE_CHECKING:
     from tests.benchmarks.measure import Measure, Measures
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def machine() -> dict[str, Any]:
-    """Say where and when this was measured."""
+def machine(versions: dict[str, str] | None = None) -> dict[str, Any]:
+    """Say where and when this was measured, and who was."""
     model = next(
         (line.split(": ")[1] for line in _CPUINFO.read_text().splitlines() if "model name" in line), "?"
     )
@@ -35,20 +35,24 @@ def machine() -> dict[str, Any]:
         "processor": f"{model}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "commit": commit,
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
         "load": round(os.getloadavg()[0], 1),
+        "versions": versions or {},
     }
 
 
 def write(folder: Path, where: dict[str, Any], measures: Measures) -> None:
     """Write both."""
-    whole = {"machine": where, "measures": measures.as_json()}
+    whole = {"machine": where, "remarks": measures.remarks, "measures": measures.as_json()}
     (folder / "bench.json").write_text(json.dumps(whole, indent=1) + "\n")
     (folder / "bench.md").write_text(markdown(where, measures))
 
 
 def markdown(where: dict[str, Any], measures: Measures) -> str:
     """Write a table for each quantity: contenders down, sizes across, medians in the cells."""
-    text = [", ".join(f"{name} {value}" for name, value in where.items()) + "\n"]
+    text = [", ".join(f"{name} {value}" for name, value in where.items() if name != "versions") + "\n"]
+    text += [f"- {who}: {version}" for who, version in where["versions"].items()]
+    text += [f"- {remark}" for remark in measures.remarks]
     for part in measures.parts():
         text.append(f"\n## {part}\n")
         names = dict.fromkeys(m.what for m in measures.of(part))
@@ -63,8 +67,8 @@ def _table(what: str, measures: list[Measure]) -> str:
     for who in dict.fromkeys(m.who for m in measures):
         by_size = {m.size: m for m in measures if m.who == who}
         cells = [_cell(by_size.get(size), notes) for size in sizes]
-        exponent = growth([(size, m.median) for size, m in by_size.items() if not math.isinf(m.median)])
-        rows.append([who.replace("|", "\\|"), *cells, f"n^{exponent:.2f}" if exponent is not None else ""])
+        points = [(size, m.median) for size, m in by_size.items() if math.isfinite(m.median)]
+        rows.append([who.replace("|", "\\|"), *cells, _growth(points)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * (widths[0]), *("-" * (width - 1) + ":" for width in widths[1:])])
     lines = [f"| {' | '.join(_padded(row, widths))} |" for row in rows]
@@ -84,7 +88,14 @@ def _cell(measure: Measure | None, notes: list[str]) -> str:
         if measure.note not in notes:
             notes.append(measure.note)
         mark = f" [{notes.index(measure.note) + 1}]"
-    return "-" + mark if math.isinf(measure.median) else number(measure.median) + mark
+    return number(measure.median) + mark if math.isfinite(measure.median) else "-" + mark
+
+
+def _growth(points: list[tuple[int, float]]) -> str:
+    exponent, most = growth(points), steepest(points)
+    if exponent is None or most is None:
+        return ""
+    return f"n^{exponent:.2f}" if len(points) < 3 else f"n^{exponent:.2f}, at most n^{most:.2f}"
 
 
 def number(value: float) -> str:

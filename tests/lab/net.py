@@ -153,6 +153,16 @@ def network() -> Iterator[Network]:
 
 
 @contextlib.contextmanager
+def lone_host(role: str) -> Iterator[Host]:
+    """Build a host that is connected to nobody; take it down whatever happens."""
+    name = f"fwb-{secrets.token_hex(3)}-{role}"
+    try:
+        yield _add_host(name)
+    finally:
+        _remove_host(name)
+
+
+@contextlib.contextmanager
 def one_more(net: Network, role: str, addresses: dict[int, str], gateways: dict[int, str]) -> Iterator[Host]:
     """Connect one more host to the mail host; its role is told by four letters."""
     name = f"{net.mail.name.removesuffix('mail')}{role}"
