@@ -21,6 +21,7 @@ from tests.benchmarks import change, cold, idle, plot, report, warm
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.contenders import Contender, Fwbouncer, Incumbent, OneLiner
 from tests.benchmarks.measure import Measures
+from tests.benchmarks.names import DEBIANS, GIVEN, MODES
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.seat import Seat
 from tests.benchmarks.static_lapi import StaticLapi
@@ -39,7 +40,7 @@ FULL: dict[str, ModuleType] = {"idle": idle, "change": change, "warm": warm}
 WHOLE: dict[str, Callable[[Bench], None]] = {}
 PARTS = ("cold", *FULL, *WHOLE)
 QUICK_SIZES, FULL_SIZES = (1_000, 10_000, 100_000), (1_000, 10_000, 100_000, 1_000_000)
-DEBIANS = CHECKOUT / ".cache/incumbent/usr/bin/crowdsec-firewall-bouncer"
+UNPACKED = CHECKOUT / ".cache/incumbent/usr/bin/crowdsec-firewall-bouncer"
 
 
 def main() -> int:
@@ -140,19 +141,18 @@ def _bench(options: argparse.Namespace, progress: Progress) -> Iterator[Bench]:
 
 def _makers(*, others: bool) -> Iterator[Callable[[Host, Path], Contender]]:
     """Yield what makes a contender, given its host and its folder."""
-    modes = ("nftables", "iptables")
-    for mode in modes:
+    for mode in MODES:
         yield partial(Fwbouncer, mode=mode)
     if not others:
         return
-    binaries = {"Debian's incumbent": DEBIANS}
+    binaries = {DEBIANS: UNPACKED}
     if os.environ.get("INCUMBENT"):
-        binaries["the incumbent given"] = Path(os.environ["INCUMBENT"]).resolve()
+        binaries[GIVEN] = Path(os.environ["INCUMBENT"]).resolve()
     for called, binary in binaries.items():
         if not binary.exists():
             print(f"{binary} is not there: {called} is left out", file=sys.stderr)
             continue
-        for mode in modes:
+        for mode in MODES:
             yield partial(Incumbent, mode=mode, binary=binary, called=called)
     yield OneLiner
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import page
+from tests.benchmarks.names import COLD, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,7 +83,7 @@ class Bench:
 
     def expected(self, who: str, size: int) -> float:
         """Return the seconds that a start will take at least, by what was seen so far; 0 where nothing was."""
-        starts = [m for m in self.measures.of("cold start", "seconds") if m.who == who and m.size <= size]
+        starts = [m for m in self.measures.of(COLD, SECONDS) if m.who == who and m.size <= size]
         found = [m.median * size / m.size for m in starts if m.values]
         return found[-1] if found and starts[-1].median > 1.0 else 0.0
 

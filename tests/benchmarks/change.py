@@ -5,26 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.names import ADDED, CHANGE, DELETED, RENEWED, WIDE_ADDED, WIDE_DELETED, changed
 from tests.benchmarks.page import Ban, sample
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
     from tests.benchmarks.seat import Seat
 
-PART = "one change"
+PART, HEADLINE = CHANGE, changed(1, ADDED)
 COUNTS = (1, 100, 10_000)
-WIDE_ADDED, WIDE_DELETED = "ms, a range over others added", "ms, a range over others deleted"
 _LIMIT = 60.0  # seconds
 _SLOW = 5000.0  # ms; what takes longer is measured twice, not five times
 _LONGER = 2000  # hours of a renewed ban: others last for less than 200
-
-
-def name(count: int, deed: str) -> str:
-    """Return what a quantity is called: so many added, renewed or deleted."""
-    return f"ms, {count:,} {deed}"
-
-
-HEADLINE = name(1, "added")
 
 
 def run(bench: Bench, seats: list[Seat], size: int) -> None:
@@ -41,10 +33,10 @@ def _turn(bench: Bench, seat: Seat, size: int, turn: int) -> None:
         if _too_slow(bench, seat, size, count):
             continue
         new = bench.news(count)
-        _change(bench, seat, size, name(count, "added"), new=new)
+        _change(bench, seat, size, changed(count, ADDED), new=new)
         if seat.contender.can_renew:
-            _change(bench, seat, size, name(count, "renewed"), new=new, hours=_LONGER)
-        _change(bench, seat, size, name(count, "deleted"), deleted=new)
+            _change(bench, seat, size, changed(count, RENEWED), new=new, hours=_LONGER)
+        _change(bench, seat, size, changed(count, DELETED), deleted=new)
     if seat.contender.masks:
         wide = [_wide(bench, size, turn)]
         _change(bench, seat, size, WIDE_ADDED, new=wide, hours=1)
@@ -53,14 +45,14 @@ def _turn(bench: Bench, seat: Seat, size: int, turn: int) -> None:
 
 def _too_slow(bench: Bench, seat: Seat, size: int, count: int) -> bool:
     """Tell whether so many can't be through in time, as fewer took too long, or were slow twice already."""
-    known = bench.measures.find(PART, name(count, "added"), seat.name, size)
+    known = bench.measures.find(PART, changed(count, ADDED), seat.name, size)
     if known is not None and len(known.values) >= 2:
         return known.median > _SLOW
-    fewer = bench.measures.find(PART, name(100, "added"), seat.name, size)
+    fewer = bench.measures.find(PART, changed(100, ADDED), seat.name, size)
     if count <= 100 or fewer is None or fewer.median * count / 100 < _LIMIT * 1000:
         return False
     bench.measures.note(
-        PART, name(count, "added"), seat.name, size, f"not tried: 100 take {fewer.median:,.0f} ms"
+        PART, changed(count, ADDED), seat.name, size, f"not tried: 100 take {fewer.median:,.0f} ms"
     )
     return True
 

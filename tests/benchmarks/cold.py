@@ -10,6 +10,7 @@ from tests.benchmarks.bench import settle
 from tests.benchmarks.contenders import wipe
 from tests.benchmarks.costs import Watcher
 from tests.benchmarks.eye import share
+from tests.benchmarks.names import COLD, CPU_SECONDS, PEAK, PIECES, SECONDS, UNAVOIDABLE
 from tests.benchmarks.page import sample
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
     from tests.benchmarks.seat import Seat
 
-PART = "cold start"
-SECONDS, CPU, PEAK = "seconds", "CPU seconds", "MB at peak"
-FLOOR = "kernel alone"
-UNAVOIDABLE = "unavoidable"  # interpreter and imports, LAPI, json.loads, kernel
-PIECES = (FLOOR, "interpreter and imports", "the LAPI's answer", "json.loads")
 _LOOK = 30.0  # seconds for which those that can't be done in time are watched
 _POLL = 10.0
 
@@ -35,7 +31,7 @@ def run(bench: Bench, size: int) -> None:
         bench.tell(f"turn {turn + 1}: the unavoidable")
         _unavoidable(bench, size, prepared)
         for seat in bench.seats:
-            if seat.name in cut_off or bench.enough(PART, SECONDS, seat.name, size):
+            if seat.name in cut_off or bench.enough(COLD, SECONDS, seat.name, size):
                 continue
             bench.tell(f"turn {turn + 1}: {seat.name}")
             if not _one(bench, seat, size):
@@ -58,8 +54,8 @@ def _one(bench: Bench, seat: Seat, size: int) -> bool:
         there = share(seat.eye, sample(bench.bans(size), 4000))
         note = f"cut off after {seconds:.0f} s with {there:.1%} there, extrapolated"
         seconds, cpu = (each / there if there else float("inf") for each in (seconds, cpu))
-    for what, value in ((SECONDS, seconds), (CPU, cpu), (PEAK, peak)):
-        bench.measures.add(PART, what, seat.name, size, value, note)
+    for what, value in ((SECONDS, seconds), (CPU_SECONDS, cpu), (PEAK, peak)):
+        bench.measures.add(COLD, what, seat.name, size, value, note)
     seat.clear()
     settle(size)
     return done is not None
@@ -70,6 +66,6 @@ def _unavoidable(bench: Bench, size: int, prepared: list[Message]) -> None:
     kernel = floor.kernel(bench.host, prepared)
     wipe(bench.host)
     settle(size)
-    seconds = (kernel, floor.imports(), floor.serving(bench.host), floor.parsing(bench.page(size)))
+    seconds = (floor.imports(), floor.serving(bench.host), floor.parsing(bench.page(size)), kernel)
     for who, value in zip((*PIECES, UNAVOIDABLE), (*seconds, sum(seconds)), strict=True):
-        bench.measures.add(PART, SECONDS, who, size, value)
+        bench.measures.add(COLD, SECONDS, who, size, value)

@@ -17,6 +17,7 @@ import yaml
 from fwbouncer import __version__
 from tests.benchmarks import version
 from tests.benchmarks.eye import Eye, IpsetEye, NftEye
+from tests.benchmarks.names import LINE, OURS, who
 from tests.benchmarks.static_lapi import URL
 from tests.lab.bouncer import Bouncer
 from tests.lab.crowdsec import KEY
@@ -78,7 +79,7 @@ class Fwbouncer(Contender):
     """This program; in nftables mode with a store for its socket, as under systemd."""
 
     def __init__(self, host: Host, folder: Path, mode: str) -> None:
-        self.name = f"fwbouncer {mode}"
+        self.name = who(OURS, mode)
         self.can_renew = mode == "nftables"
         self.keeps = True  # has a store for its socket, so that its tables belong to it
         self.mode = mode
@@ -174,7 +175,7 @@ class Incumbent(_Command):
     """CrowdSec's own bouncer."""
 
     def __init__(self, host: Host, folder: Path, mode: str, binary: Path, called: str) -> None:
-        self.name = f"{called} {mode}"
+        self.name = who(called, mode)
         self.mode = mode
         self.masks = mode == "iptables"  # in nftables mode it bans a range's first address
         self._binary = binary
@@ -257,7 +258,7 @@ curl -s -H "X-Api-Key: $KEY" "${URL}v1/decisions/stream?startup=true" | jq -r '
 class OneLiner(_Command):
     """What an administrator would write: curl, jq and nft."""
 
-    name = "curl | jq | nft"
+    name = LINE
     stays = False
 
     @property

@@ -6,15 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.costs import fine_cpu, peak, pss, wakeups
+from tests.benchmarks.names import CPU_A_POLL, HIGHEST, IDLE, REST, WAKEUPS
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
     from tests.benchmarks.seat import Seat
 
-PART = "idle"
-CPU, WAKEUPS, REST, PEAK = "CPU ms a poll", "wake-ups a poll", "MB at rest (PSS)", "MB at peak (resident)"
-HEADLINE = CPU
-_POLLS = 5
+PART, HEADLINE = IDLE, CPU_A_POLL
+POLLS = 5
 
 
 def run(bench: Bench, seats: list[Seat], size: int) -> None:
@@ -25,7 +24,7 @@ def run(bench: Bench, seats: list[Seat], size: int) -> None:
             with seat.awake():
                 _look(bench, seat, size)
     for seat in seats:
-        bench.measures.add(PART, PEAK, seat.name, size, peak(seat.contender.pid))
+        bench.measures.add(PART, HIGHEST, seat.name, size, peak(seat.contender.pid))
 
 
 def _look(bench: Bench, seat: Seat, size: int) -> None:
@@ -33,9 +32,9 @@ def _look(bench: Bench, seat: Seat, size: int) -> None:
     time.sleep(0.05)  # the answer is read
     cpu, woken = fine_cpu(pid), wakeups(pid)
     seat.lapi.forget()
-    for _ in range(_POLLS):
+    for _ in range(POLLS):
         seat.lapi.next("nothing")
     time.sleep(0.05)
-    for what, spent in ((CPU, (fine_cpu(pid) - cpu) * 1000), (WAKEUPS, wakeups(pid) - woken)):
-        bench.measures.add(PART, what, seat.name, size, spent / _POLLS)
+    for what, spent in ((CPU_A_POLL, (fine_cpu(pid) - cpu) * 1000), (WAKEUPS, wakeups(pid) - woken)):
+        bench.measures.add(PART, what, seat.name, size, spent / POLLS)
     bench.measures.add(PART, REST, seat.name, size, pss(pid))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from tests.benchmarks import cold
+from tests.benchmarks import names
 from tests.benchmarks.report import number
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 64, 200, 40, 48
 _COLOURS = ("#0b6e4f", "#3fa34d", "#c1121f", "#e07a5f", "#7b2cbf", "#b185db", "#6c757d", "#1d3557", "#457b9d")
 
-_PARTS = {"interpreter and imports", "the LAPI's answer", "json.loads"}  # of the unavoidable
+_PARTS = {*names.PIECES} - {names.FLOOR}  # of the unavoidable
 
 
 def write(path: Path, measures: Measures) -> None:
     """Draw what was measured; without any cold start nothing is written."""
     lines: dict[str, list[Measure]] = {}
-    for measure in measures.of(cold.PART, cold.SECONDS):
+    for measure in measures.of(names.COLD, names.SECONDS):
         if math.isfinite(measure.median) and measure.who not in _PARTS:
             lines.setdefault(measure.who, []).append(measure)
     if lines:

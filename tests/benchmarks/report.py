@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.measure import growth, steepest
+from tests.benchmarks.targets import targets
 
 if TYPE_CHECKING:
     from tests.benchmarks.measure import Measure, Measures
+    from tests.benchmarks.targets import Target
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -43,7 +45,12 @@ def machine(versions: dict[str, str] | None = None) -> dict[str, Any]:
 
 def write(folder: Path, where: dict[str, Any], measures: Measures) -> None:
     """Write both."""
-    whole = {"machine": where, "remarks": measures.remarks, "measures": measures.as_json()}
+    whole = {
+        "machine": where,
+        "remarks": measures.remarks,
+        "targets": [target.as_json() for target in targets(measures)],
+        "measures": measures.as_json(),
+    }
     (folder / "bench.json").write_text(json.dumps(whole, indent=1) + "\n")
     (folder / "bench.md").write_text(markdown(where, measures))
 
@@ -57,7 +64,25 @@ def markdown(where: dict[str, Any], measures: Measures) -> str:
         text.append(f"\n## {part}\n")
         names = dict.fromkeys(m.what for m in measures.of(part))
         text += [_table(what, measures.of(part, what)) for what in names]
+    text += ["\n## targets\n", goals(targets(measures))]
     return "\n".join(text)
+
+
+def goals(lines: list[Target]) -> str:
+    """Write what was wanted and what is reached as a table."""
+    rows = [["target", "wanted", "reached", "", ""]]
+    for each in lines:
+        sign, missed = "≥" if each.at_least else "≤", each.missed_by
+        verdict = (
+            "not measured"
+            if each.met is None
+            else "met"
+            if missed is None
+            else f"missed by {number(missed)} times"
+        )
+        reached = "" if each.reached is None else f"{number(each.reached)} {each.unit}"
+        rows.append([each.what, f"{sign} {each.wanted:g} {each.unit}", reached, verdict, each.note])
+    return _aligned(rows)
 
 
 def _table(what: str, measures: list[Measure]) -> str:
@@ -69,10 +94,13 @@ def _table(what: str, measures: list[Measure]) -> str:
         cells = [_cell(by_size.get(size), notes) for size in sizes]
         points = [(size, m.median) for size, m in by_size.items() if math.isfinite(m.median)]
         rows.append([who.replace("|", "\\|"), *cells, _growth(points)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join([_aligned(rows), *(f"[{number}] {note}\n" for number, note in enumerate(notes, 1))])
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * (widths[0]), *("-" * (width - 1) + ":" for width in widths[1:])])
-    lines = [f"| {' | '.join(_padded(row, widths))} |" for row in rows]
-    return "\n".join([*lines, *(f"\n[{number}] {note}" for number, note in enumerate(notes, 1))]) + "\n"
+    return "".join(f"| {' | '.join(_padded(row, widths))} |\n" for row in rows)
 
 
 def _padded(row: list[str], widths: list[int]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.benchmarks import change, cold, idle, page, plot, report
+from tests.benchmarks import change, cold, idle, names, page, plot, report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.contenders import Fwbouncer, OneLiner
 from tests.benchmarks.eye import share, wait_for
@@ -44,8 +44,8 @@ def test_a_cold_start_is_measured_and_reported(bench: Bench, tmp_path: Path) -> 
     report.write(tmp_path, report.machine(), bench.measures)
     plot.write(tmp_path / "bench.svg", bench.measures)
     for name in ("fwbouncer nftables", "curl | jq | nft"):
-        for what in (cold.SECONDS, cold.CPU, cold.PEAK):
-            measure = bench.measures.find(cold.PART, what, name, SIZE)
+        for what in (names.SECONDS, names.CPU_SECONDS, names.PEAK):
+            measure = bench.measures.find(names.COLD, what, name, SIZE)
             assert measure
             assert not measure.note, measure
             assert measure.median > 0
@@ -65,13 +65,14 @@ def test_who_is_full_is_measured_awake_and_rests_otherwise(
         assert seats[0].contender.state() != "T"
     assert seats[0].contender.state() == "T"
     monkeypatch.setattr(change, "COUNTS", (1,))
+    monkeypatch.setattr(idle, "POLLS", 1)
     idle.run(bench, seats, SIZE)
     change.run(bench, seats, SIZE)
     for part, what in (
-        (idle, idle.CPU),
-        (idle, idle.REST),
+        (idle, names.CPU_A_POLL),
+        (idle, names.REST),
         (change, change.HEADLINE),
-        (change, change.WIDE_ADDED),
+        (change, names.WIDE_ADDED),
     ):
         measure = bench.measures.find(part.PART, what, "fwbouncer nftables", SIZE)
         assert measure

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from tests.benchmarks import page
 from tests.benchmarks.bench import POLL, settle
 from tests.benchmarks.contenders import Fwbouncer
+from tests.benchmarks.names import ADOPTED, REPAIRED, WARM
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
     from tests.benchmarks.seat import Seat
 
-PART = "warm start"
-ADOPTED, REPAIRED = "seconds until a new ban, after a crash", "seconds until all is back, after a flush"
-HEADLINE = ADOPTED
+PART, HEADLINE = WARM, ADOPTED
 _LIMIT = 300 * 10**9  # nanoseconds
 
 
