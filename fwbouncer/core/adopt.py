@@ -28,10 +28,9 @@ def strangers(holding: Holding, desired: Desired, layout: Layout, below: int, no
     page = Page(startup=False)
     decision = below
     for target, elements in holding.items():
-        until = desired.lookup(target)
         label = Label(parts(target.group)[0], "found in the kernel", "ban", target.group)
-        for element, held in elements.items():
-            wanted = until(element)
+        wishes = desired.deadlines(target, elements)
+        for (element, held), wanted in zip(elements.items(), wishes, strict=True):
             known = wanted > now if target in layout.timeless else held <= wanted + TOLERANCE
             if known or held <= now:
                 continue

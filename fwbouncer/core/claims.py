@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from fwbouncer.core.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fwbouncer.core.model import AddressKey, Label, Millis, Page
 
@@ -78,6 +78,19 @@ class Claims:
                 latest = self._deadlines[row]
             row = self._next[row]
         return latest
+
+    def deadlines(self, group: str, keys: Iterable[AddressKey]) -> list[Millis]:
+        """Say the same of many addresses, several times as fast."""
+        head, following, labels, until = self._head.get, self._next, self._labels, self._deadlines
+        return [
+            until[row]
+            if (row := head(key, NONE)) != NONE
+            and following[row] == NONE
+            and (label := labels[row])
+            and label.group == group
+            else self.deadline(group, key)
+            for key in keys
+        ]
 
     def claims(self, key: AddressKey) -> list[tuple[int, Millis, Label]]:
         """Return the id, deadline and label of every claim on exactly this address or network."""

@@ -13,7 +13,7 @@ from fwbouncer.core.model import Change, Element, Holding, Layout, Millis, SetCh
 from fwbouncer.core.room import squeeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 # How far a dumped deadline may be off and still be taken for the wanted one: the LAPI rounds, dumps take time.
 TOLERANCE: Millis = 1500
@@ -28,8 +28,8 @@ _UNSEEN: Millis = 1
 class Desired(Protocol):
     """What the differences are taken against."""
 
-    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
-        """Return the function that says until when a set must hold an element; 0 if it must not."""
+    def deadlines(self, target: SetKey, elements: Iterable[Element]) -> Iterable[Millis]:
+        """Say of each of these elements until when a set must hold it; 0 if it must not."""
 
     def elements(self) -> Iterable[tuple[SetKey, Element, Millis]]:
         """Yield everything that must be held."""
@@ -90,7 +90,8 @@ class Delta:
             change[target] = SetChange(flush=True)
         for target, notes in self._notes.items():
             part = SetChange(flush=target in self._unread)
-            freed = self._sort(part, notes, desired.lookup(target), now, timeless=target in self._timeless)
+            deadlines = [*desired.deadlines(target, notes)]
+            freed = self._sort(part, notes, deadlines, now, timeless=target in self._timeless)
             if target in self._room:
                 self._room[target] += freed
                 part = self._fitting(target, part, notes)
@@ -103,13 +104,13 @@ class Delta:
         self._unread -= change.keys()
         for target, part in change.items():
             notes = self._notes.get(target, {})
-            wanted = desired.lookup(target)
             told = [*((element, 0) for element in part.remove), *part.renew, *part.add]
+            wanted = desired.deadlines(target, [element for element, _ in told])
             if target in self._room:
                 came = len(part.add) + sum(notes.get(element) == _UNSEEN for element, _ in part.renew)
                 self._room[target] += len(part.remove) - came
-            for element, deadline in told:
-                if wanted(element) == deadline:
+            for (element, deadline), until in zip(told, wanted, strict=True):
+                if until == deadline:
                     notes.pop(element, None)
                 else:  # it changed once more while the kernel was busy
                     notes[element] = deadline
@@ -120,7 +121,7 @@ class Delta:
     def _sort(
         part: SetChange,
         notes: dict[Element, Millis],
-        lookup: Callable[[Element], Millis],
+        deadlines: list[Millis],
         now: Millis,
         *,
         timeless: bool,
@@ -131,8 +132,10 @@ class Delta:
         """
         settled: list[Element] = []
         freed = 0
-        for element, held in notes.items():
-            wanted = lookup(element)
+        if not any(notes.values()) and min(deadlines, default=0) > now:  # all are new, as in a first load
+            part.add = [*zip(notes, deadlines, strict=True)]
+            return freed
+        for (element, held), wanted in zip(notes.items(), deadlines, strict=True):
             if wanted > now:
                 if held == 0:
                     part.add.append((element, wanted))

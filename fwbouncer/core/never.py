@@ -10,7 +10,7 @@ from fwbouncer.core.model import NEVER_BLOCK, Family, Kind, Layout, SetKey, fami
 from fwbouncer.core.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from fwbouncer.core.model import AddressKey, Change, Element, Holding, Millis
 
@@ -66,13 +66,13 @@ class NeverBlock:
         ours = {target: part for target, part in change.items() if target.group == NEVER_BLOCK}
         self._delta.commit(ours, self)
 
-    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
-        """Return the function that says until when the set must hold an element; 0 if it must not."""
+    def deadlines(self, target: SetKey, elements: Iterable[Element]) -> Iterable[Millis]:
+        """Say of each of these elements until when the set must hold it; 0 if it must not."""
         if target != self._target(target.family) or target.family not in self._layout.spares:
-            return lambda _: 0
+            return (0 for _ in elements)
         if self._layout.flatten:
-            return self._ranges[target.family].deadline
-        return lambda element: self.entries.get(element, 0)
+            return map(self._ranges[target.family].deadline, elements)
+        return (self.entries.get(element, 0) for element in elements)
 
     def elements(self) -> Iterator[tuple[SetKey, Element, Millis]]:
         """Yield everything that must be held."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 SOON: Millis = 1_500  # what changes together is written together
 APART: Millis = 30_000  # between two writes
+_MANY = 200  # claims a millisecond: the kernel comes first, and a large load takes it a while
 _PACE = 100  # bytes a millisecond: a large file is written less often, so that the disk isn't worn out
 _RETRY: Millis = 60_000
 
@@ -27,10 +28,10 @@ class Saving:
         """When to write; None if nothing has changed."""
         return self._due
 
-    def look(self, version: int, now: Millis) -> Millis | None:
-        """Note what the ledger's version is now; returns when to write, if at all."""
+    def look(self, version: int, claims: int, now: Millis) -> Millis | None:
+        """Note the ledger's version and size now; returns when to write, if at all."""
         if version != self._written and self._due is None:
-            self._due = max(now + SOON, self._from)
+            self._due = max(now + SOON + claims // _MANY, self._from)
         return self._due
 
     def changed(self, version: int) -> bool:

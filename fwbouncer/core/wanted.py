@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.holes import CutLedger
@@ -19,7 +18,7 @@ from fwbouncer.core.model import (
 from fwbouncer.core.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from fwbouncer.core.holes import Holes
     from fwbouncer.core.ledger import Ledger
@@ -82,13 +81,13 @@ class Wanted:
                 changed[self._range_set(group, family)] = pieces
         return changed
 
-    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
-        """Return the function that says until when a set must hold an element; 0 if it must not."""
+    def deadlines(self, target: SetKey, elements: Iterable[Element]) -> Iterable[Millis]:
+        """Say of each of these elements until when a set must hold it; 0 if it must not."""
         if self._layout.flatten and self._range_set(target.group, target.family) == target:
-            return self._of((target.group, target.family)).deadline
+            return map(self._of((target.group, target.family)).deadline, elements)
         if target.family in self._holes:
-            return partial(self._plain_deadline, target.group)
-        return partial(self._ledger.deadline, target.group)
+            return (self._plain_deadline(target.group, element) for element in elements)
+        return self._ledger.deadlines(target.group, elements)
 
     def elements(self) -> Iterator[tuple[SetKey, Element, Millis]]:
         """Yield everything that must be held."""

@@ -10,6 +10,7 @@ from fwbouncer.core.model import Label
 from fwbouncer.core.saving import Saving
 from fwbouncer.host import memory, state
 from fwbouncer.host.logs import fields
+from fwbouncer.host.state_format import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ _log = logging.getLogger("fwbouncer.state")
 # A date that was set by more than this makes the times in the file worth correcting: a machine without a battery for
 # its clock starts in the past, and what is written then would be over once the date is right.
 _JUMP: Millis = 60_000
+_AT_ONCE = 1 << 15  # claims that are packed without a pause: some milliseconds
 
 
 class Saver:
@@ -76,7 +78,8 @@ class Saver:
             now = self._moment().boot
             # While nothing is known, an empty file would say that nobody is banned.
             known = self._path is not None and self._book.synced
-            due = self._saving.look(self._book.ledger.changes, now) if known else None
+            ledger = self._book.ledger
+            due = self._saving.look(ledger.changes, len(ledger), now) if known else None
             if due is None:
                 self._news.clear()
                 await self._news.wait()
@@ -104,8 +107,13 @@ class Saver:
             return
         version, now = ledger.changes, self._moment()
         self._apart = now.wall - now.boot
+        packer = Packer()
+        first = 0
+        while first < ledger.rows:  # what changes meanwhile is written the next time
+            await asyncio.to_thread(packer.add, ledger.section(first, first + _AT_ONCE))
+            first += _AT_ONCE
         try:
-            size = await asyncio.to_thread(state.save, path, ledger.columns(), now)
+            size = await asyncio.to_thread(lambda: state.save(path, packer.finish(now)))
         except OSError as error:
             saving.failed(now.boot)
             words = f"the bans can't be kept for the next boot: {path}: {error.strerror or error}"

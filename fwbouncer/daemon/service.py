@@ -56,7 +56,10 @@ class Daemon:
 
     async def run(self) -> int:
         """Start everything, wait for the end, clean up."""
-        self._stop = asyncio.get_running_loop().create_future()
+        memory.hold()
+        loop = asyncio.get_running_loop()
+        loop.call_later(_PATIENCE, memory.resume)  # a LAPI that is down must not make us grow
+        self._stop = loop.create_future()
         for line in describe(self._config.lapi):
             _log.info("%s", line)
         await self._begin()

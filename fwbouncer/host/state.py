@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.guard import refusal
 from fwbouncer.core.model import Page, family_of, is_range
 from fwbouncer.host.logs import fields
-from fwbouncer.host.state_format import Columns, Moment, Saved, StateError, pack, unpack
+from fwbouncer.host.state_format import Moment, Saved, StateError, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +51,8 @@ def _boot_id() -> bytes:
     return b"\0" * 16
 
 
-def save(path: Path, columns: Columns, at: Moment) -> int:
+def save(path: Path, parts: list[bytes]) -> int:
     """Replace the file; returns its size. Raises OSError, and then the file is as it was."""
-    parts = pack(columns, at)
     if sum(map(len, parts)) > MAX_SIZE:
         raise OSError(errno.EFBIG, "too many bans for a state file")
     if not path.parent.is_dir():

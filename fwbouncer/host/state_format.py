@@ -11,7 +11,7 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,27 +54,47 @@ class Saved:
     texts: list[tuple[str, str, str]]  # origin, scenario, type
 
 
+class Packer:
+    """Makes a file's bytes, some claims at a time: a million at once would stop all other threads for long."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[bytes], ...] = ([], [], [], [], [])  # as they follow each other in the file
+        # By identity, since most labels are shared objects and comparing them is slow; equal ones may come twice.
+        self._labels: dict[int, Label] = {}
+        self._numbers: dict[int, int] = {}
+        self._claims = 0
+
+    def add(self, columns: Columns) -> None:
+        """Take in claims; rows without a label are left out."""
+        ids, keys, deadlines, labels = columns
+        if None in labels:
+            there = [label is not None for label in labels]
+            ids, deadlines = array("q", compress(ids, there)), array("q", compress(deadlines, there))
+            keys, labels = list(compress(keys, there)), list(compress(labels, there))
+        known = {id(label): label for label in labels if label is not None}
+        for each in known.keys() - self._labels.keys():
+            self._numbers[each] = len(self._numbers)
+            self._labels[each] = known[each]  # kept, so that no other object gets its identity
+        numbers = array("I", map(self._numbers.__getitem__, map(id, labels)))
+        parts = (_raw(ids), _raw(deadlines), _raw(numbers), bytes(map(len, keys)), b"".join(keys))
+        for column, part in zip(self._columns, parts, strict=True):
+            column.append(part)
+        self._claims += len(keys)
+
+    def finish(self, at: Moment) -> list[bytes]:
+        """Return all in parts, with the header ahead."""
+        words = (_text(getattr(label, name)) for label in self._labels.values() for name in _TEXTS)
+        parts = [*chain.from_iterable(self._columns), b"".join(words)]
+        sizes = self._claims, len(self._labels), sum(map(len, parts))
+        head = _HEAD.pack(MAGIC, VERSION, 4, at.wall, at.boot, at.boot_id, *sizes)
+        return [head, _digest([head, *parts]), *parts]
+
+
 def pack(columns: Columns, at: Moment) -> list[bytes]:
-    """Return a file's bytes in parts; rows without a label are left out."""
-    ids, keys, deadlines, labels = columns
-    if None in labels:
-        there = [label is not None for label in labels]
-        ids, deadlines = array("q", compress(ids, there)), array("q", compress(deadlines, there))
-        keys, labels = list(compress(keys, there)), list(compress(labels, there))
-    # By identity, since most labels are shared objects and comparing them is slow; equal ones may come twice.
-    distinct = {id(label): label for label in labels if label is not None}
-    numbers = {each: number for number, each in enumerate(distinct)}
-    parts = [
-        _raw(ids),
-        _raw(deadlines),
-        _raw(array("I", map(numbers.__getitem__, map(id, labels)))),
-        bytes(map(len, keys)),
-        b"".join(keys),
-        b"".join(_text(getattr(label, name)) for label in distinct.values() for name in _TEXTS),
-    ]
-    size = sum(map(len, parts))
-    head = _HEAD.pack(MAGIC, VERSION, 4, at.wall, at.boot, at.boot_id, len(ids), len(distinct), size)
-    return [head, _digest([head, *parts]), *parts]
+    """Return the bytes of a file that holds these claims, in parts."""
+    packer = Packer()
+    packer.add(columns)
+    return packer.finish(at)
 
 
 def unpack(data: bytes) -> Saved:

@@ -51,50 +51,60 @@ def _packed(
         for timed in (True, False):
             chosen = [e for e in some if (e[1] < FOREVER) == timed]
             if chosen:
-                yield from _joined(pack(family, chosen, timed, tag))
+                yield from pack(family, chosen, timed, tag)
 
 
-def _joined(parts: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+def _hosts(
+    family: Family, elements: Sequence[Timed], timed: bool, tag: bytes
+) -> Iterator[tuple[bytes, int]]:
+    keys, left = zip(*elements, strict=True)
+    yield _columns(family, keys, left if timed else None, tag), len(elements)
+
+
+def _ranges(
+    family: Family, elements: Sequence[Timed], timed: bool, tag: bytes
+) -> Iterator[tuple[bytes, int]]:
+    size = family.size
+    past_all = 1 << (size * 8)
+    keys, left = zip(*sorted(elements), strict=True)
+    starts = _columns(family, [key[:size] for key in keys], left if timed else None, tag)
+    length = _length(size, timed=timed, tag=tag)
+    parts = []
+    for number, key in enumerate(keys):
+        behind = int.from_bytes(key[size:], "big") + 1
+        # A range up to the last address of all has no end element: there is no address behind it.
+        end = b"" if behind == past_all else _end(behind.to_bytes(size, "big"))
+        parts.append(starts[number * length : (number + 1) * length] + end)
     at_once = _MAX_LIST // max(map(len, parts))
     for at in range(0, len(parts), at_once):
         part = parts[at : at + at_once]
         yield b"".join(part), len(part)
 
 
+def _columns(family: Family, keys: Sequence[bytes], left: Sequence[Millis] | None, tag: bytes) -> bytes:
+    """Pack elements of equal length: all bytes that stand at one place in them are written in one go."""
+    size, timed = family.size, left is not None
+    length = _length(size, timed=timed, tag=tag)
+    packed = bytearray(_element(size, timed=timed, tag=tag) * len(keys))
+    columns = [(12, size, b"".join(keys))]
+    if left is not None:
+        columns.append((12 + size + 4, 8, struct.pack(f">{len(left)}Q", *left)))
+    for start, width, values in columns:
+        for at in range(width):
+            packed[start + at :: length] = values[at::width]
+    return bytes(packed)
+
+
 def _length(size: int, *, timed: bool, tag: bytes) -> int:
     return 12 + size + (12 if timed else 0) + (len(wire.attribute(_USERDATA, tag)) if tag else 0)
 
 
-def _element(size: int, timed: bool, tag: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return what stands before the key, between it and the timeout, and behind: the same for all elements."""
-    tail = wire.attribute(_USERDATA, tag) if tag else b""
-    middle = struct.pack("=HH", 12, _TIMEOUT) if timed else b""
+def _element(size: int, *, timed: bool, tag: bytes) -> bytes:
+    """Return an element with neither address nor timeout in it: element and key (12), address, timeout (4 + 8), tag."""
     length = _length(size, timed=timed, tag=tag)
     head = struct.pack("=HHHHHH", length, _LIST | 0x8000, 8 + size, _KEY | 0x8000, 4 + size, 1)
-    return head, middle, tail
-
-
-def _hosts(family: Family, elements: Sequence[Timed], timed: bool, tag: bytes) -> list[bytes]:
-    head, middle, tail = _element(family.size, timed, tag)
-    if not timed:
-        return [head + key + tail for key, _ in elements]
-    timeout = struct.Struct(">Q").pack
-    if tail:
-        return [head + key + middle + timeout(left) + tail for key, left in elements]
-    return [head + key + middle + timeout(left) for key, left in elements]
-
-
-def _ranges(family: Family, elements: Sequence[Timed], timed: bool, tag: bytes) -> list[bytes]:
-    size = family.size
-    past_all = 1 << (size * 8)
-    parts = []
-    for element, left in sorted(elements):
-        start = _hosts(family, [(element[:size], left)], timed, tag)[0]
-        behind = int.from_bytes(element[size:], "big") + 1
-        # A range up to the last address of all has no end element: there is no address behind it.
-        end = b"" if behind == past_all else _end(behind.to_bytes(size, "big"))
-        parts.append(start + end)
-    return parts
+    timeout = struct.pack("=HHQ", 12, _TIMEOUT, 0) if timed else b""
+    return head + bytes(size) + timeout + (wire.attribute(_USERDATA, tag) if tag else b"")
 
 
 def _end(key: bytes) -> bytes:

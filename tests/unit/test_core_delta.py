@@ -24,9 +24,9 @@ class Wishes:
     def __init__(self, **elements: Millis) -> None:
         self.wanted = {bytes([192, 0, 2, "ABCD".index(name)]): until for name, until in elements.items()}
 
-    def lookup(self, target: SetKey) -> Callable[[Element], Millis]:
+    def deadlines(self, target: SetKey, elements: Iterable[Element]) -> Iterable[Millis]:
         """Look up in the dict."""
-        return lambda element: self.wanted.get(element, 0)
+        return (self.wanted.get(element, 0) for element in elements)
 
     def elements(self) -> Iterable[tuple[SetKey, Element, Millis]]:
         """Yield the dict."""

@@ -65,8 +65,9 @@ def test_what_was_found_in_the_kernel_and_is_told_by_its_id_is_not_in_doubt() ->
     over = page([], startup=False)
     over.ended.append(1)
     book.take(over, NOW + 20)
-    assert not book.wanted.lookup(hosts)(_key(1))
-    assert book.wanted.lookup(hosts)(_key(2))
+    first, second = book.wanted.deadlines(hosts, [_key(1), _key(2)])
+    assert not first
+    assert second
 
 
 def test_few_bans_end_soon() -> None:

@@ -26,30 +26,30 @@ class TestSaving:
     def test_the_first_change_is_written_within_seconds(self) -> None:
         """A new ban is on disk soon, and those that come meanwhile go with it."""
         saving = Saving()
-        assert saving.look(1, 1000) == 1000 + SOON
-        assert saving.look(2, 1900) == 1000 + SOON
+        assert saving.look(1, 0, 1000) == 1000 + SOON
+        assert saving.look(2, 0, 1900) == 1000 + SOON
         assert SOON < 5000
 
     def test_nothing_new_nothing_written(self) -> None:
         """Without a change there is no time for a write, ever."""
         saving = Saving()
         saving.wrote(7, 100, 0)
-        assert saving.look(7, 10**9) is None
+        assert saving.look(7, 0, 10**9) is None
         assert not saving.changed(7)
 
     def test_writes_are_far_apart(self) -> None:
         """However often something changes, writes keep their distance; after a quiet time one comes soon."""
         saving = Saving()
         saving.wrote(1, 0, 10_000)
-        assert saving.look(2, 10_100) == 10_000 + APART
+        assert saving.look(2, 0, 10_100) == 10_000 + APART
         saving.wrote(2, 0, 10_000 + APART)
-        assert saving.look(3, 10**7) == 10**7 + SOON
+        assert saving.look(3, 0, 10**7) == 10**7 + SOON
 
     def test_large_files_are_written_less_often(self) -> None:
         """A file of 25 megabytes, rewritten all the time, is at most 100 kB a second."""
         saving = Saving()
         saving.wrote(1, 25_000_000, 0)
-        due = saving.look(2, 1)
+        due = saving.look(2, 0, 1)
         assert due is not None
         assert due >= 250_000
 
@@ -57,13 +57,13 @@ class TestSaving:
         """What came after the columns were copied counts as unwritten."""
         saving = Saving()
         saving.wrote(1, 0, 0)
-        assert saving.look(2, 1) == APART
+        assert saving.look(2, 0, 1) == APART
 
     def test_a_failed_write_is_tried_again_in_a_minute(self) -> None:
         """A full disk is not hammered, and not given up."""
         saving = Saving()
         saving.failed(1000)
-        assert saving.look(1, 1001) == 61_000
+        assert saving.look(1, 0, 1001) == 61_000
 
 
 def _at(boot: Millis, wall: Millis) -> Moment:

@@ -41,7 +41,7 @@ class TestSaved:
         ledger.absorb(page(rows), NOW.boot)
         gone = data.draw(st.sets(st.integers(-5, 50)), "gone")
         ledger.drop(gone)
-        state.save(path, ledger.columns(), NOW)
+        state.save(path, state_format.pack(ledger.columns(), NOW))
         expected = [
             (i, k, d, label) for i, k, d, label in sorted(rows, key=lambda row: row[0]) if i not in gone
         ]
