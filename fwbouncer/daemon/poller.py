@@ -111,7 +111,8 @@ class Poller:
             if self._keeper.settled.is_set() and len(self._book.wanted) < _CHEAP:
                 self._keeper.distrust()  # the hour to compare the kernel, too
         self._tell(page, taken)
-        self._keeper.wake()
+        if page.startup or page.ids or taken.ended:
+            self._keeper.wake()
         return self.pacing.succeeded(now)
 
     def _failed(self, words: str) -> Millis:
