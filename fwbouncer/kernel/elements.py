@@ -54,9 +54,7 @@ def _packed(
                 yield from pack(family, chosen, timed, tag)
 
 
-def _hosts(
-    family: Family, elements: Sequence[Timed], timed: bool, tag: bytes
-) -> Iterator[tuple[bytes, int]]:
+def _hosts(family: Family, elements: Sequence[Timed], timed: bool, tag: bytes) -> Iterator[tuple[bytes, int]]:
     keys, left = zip(*elements, strict=True)
     yield _columns(family, keys, left if timed else None, tag), len(elements)
 

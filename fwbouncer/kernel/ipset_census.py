@@ -20,6 +20,7 @@ class Census:
 
     def __init__(self) -> None:
         self._count = 0
+        self._more = self._fewer = 0  # by how much changes of ours may have moved the count since
         self._since: Millis = 0
         self._ends: Counter[int] = Counter()
 
@@ -39,7 +40,19 @@ class Census:
     def settle(self, count: int, now: Millis) -> None:
         """Take a count as the right one."""
         self._count = count
+        self._more = self._fewer = 0
         self._since = now
+
+    @property
+    def most(self) -> int:
+        """Return how many elements there may be, if nobody else put any in."""
+        return self._count + self._more
+
+    def changed(self, came: int, perhaps: int, went: int) -> None:
+        """Note a change of ours: what came; what came unless it was there; what went if it was."""
+        self._count += came
+        self._more += perhaps
+        self._fewer += went
 
     def check(self, count: int, now: Millis) -> str | None:
         """Compare a fresh count; says what is wrong with it. A right one is where the next check starts."""
@@ -48,10 +61,10 @@ class Census:
             ending = sum(self._ends[window] for window in range(first, last + 1))
         else:  # the machine was asleep, or nobody called for minutes
             ending = sum(n for window, n in self._ends.items() if first <= window <= last)
-        if count < self._count - ending:
+        if count < self._count - self._fewer - ending:
             return "was emptied" if count == 0 else f"lost {self._count - count} elements"
-        if count > self._count:
-            return f"has {count - self._count} elements that are not ours"
+        if count > self.most:
+            return f"has {count - self.most} elements that are not ours"
         self.settle(count, now)
         for window in [w for w in range(first - 64, first) if w in self._ends]:
             del self._ends[window]

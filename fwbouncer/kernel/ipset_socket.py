@@ -41,6 +41,9 @@ class Ipsets(Protocol):
     def elements(self, name: str) -> Iterator[memoryview]:
         """Read a set's elements, each as the attributes that it consists of."""
 
+    def holds(self, name: str, address: bytes) -> bool:
+        """Tell whether a set matches an address, itself or with a network around it; a missing set doesn't."""
+
     def run(self, message: Message) -> None:
         """Carry out one command."""
 

@@ -11,6 +11,7 @@ from fwbouncer.core.model import FOREVER, AddressKey, Element, Millis, SetChange
 from fwbouncer.errors import KernelError, NoSuchObject, SetFull
 from fwbouncer.kernel import ipset, ipset_list
 from fwbouncer.kernel.ipset_census import Census
+from fwbouncer.kernel.ipset_glance import LARGE, Glance, small
 from fwbouncer.kernel.ipset_numbers import MAX_TIMEOUT, Command
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class SetStore:
         self._clock = clock
         self._longest = longest
         self._census: dict[str, Census] = {}
+        self._glances: dict[str, Glance] = {}
         # Bans that outlast the longest timeout, with their true deadlines, and since when the kernel counts.
         self._long: dict[str, dict[Element, Millis]] = {}
         self._counting: dict[str, Millis] = {}
@@ -72,30 +74,36 @@ class SetStore:
             ends.append(end)
             # A ban that the kernel holds capped is right as it is, as long as it will be renewed in time.
             found[held.key] = capped[held.key] if enough < end < FOREVER and held.key in capped else end
-        self._census.setdefault(name, Census()).restart(ends, self._sets.header(name).elements, now)
+        self._glances.pop(name, None)
+        header = self._count(name, now)
+        self._census.setdefault(name, Census()).restart(ends, header.elements, now)
+        self._glance(name).mark(found.items() if len(found) >= LARGE else (), now)
         return found
 
     def write(self, name: str, change: SetChange) -> None:
         """Carry out a change, new bans first; entries that the kernel refuses are logged and left out."""
-        header = self._sets.header(name)
+        header = self._header(name, len(change.add))
         if header.elements + len(change.add) > header.maxelem and growable(header):
             header = self._grow(header, header.elements + len(change.add))
         tight = header.elements + len(change.add) > header.maxelem
         if tight:  # a set that can't grow takes new elements only where old ones were
             self._take_out(name, change.remove)
-        self._put_in(name, header, [*change.add, *change.renew])
+        refused = self._put_in(name, header, [*change.add, *change.renew])
         if not tight:
             self._take_out(name, change.remove)
-        self._census.setdefault(name, Census()).settle(self._sets.header(name).elements, self._clock())
+        self._take_stock(name, change, refused)
 
     def disturbed(self, name: str) -> str | None:
         """Say what somebody else did to a set, as far as its size tells."""
+        now, census = self._clock(), self._census.get(name)
+        large = census is not None and census.most >= LARGE
+        if large and self._glance(name).enough(lambda mark: self._sets.holds(name, mark), now):
+            return None
         try:
-            count = self._sets.header(name).elements
+            count = self._count(name, now).elements
         except NoSuchObject as error:
-            return str(error) if name in self._census else None
-        census = self._census.get(name)
-        wrong = census.check(count, self._clock()) if census is not None else "appeared"
+            return str(error) if census is not None else None
+        wrong = census.check(count, now) if census is not None else "appeared"
         return f"ipset {name} {wrong}" if wrong else None
 
     def tend(self) -> None:
@@ -119,10 +127,36 @@ class SetStore:
 
     def forget(self, name: str) -> None:
         """Drop what is known about a set that is no longer ours."""
-        for known in (self._census, self._long, self._counting, self._renewing):
+        for known in (self._census, self._glances, self._long, self._counting, self._renewing):
             known.pop(name, None)
 
-    def _put_in(self, name: str, header: Header, pairs: list[tuple[Element, Millis]]) -> None:
+    def _glance(self, name: str) -> Glance:
+        return self._glances.setdefault(name, Glance())
+
+    def _count(self, name: str, now: Millis) -> Header:
+        glance = self._glance(name)
+        glance.header = header = self._sets.header(name)
+        glance.counted(header.elements, now)
+        return header
+
+    def _header(self, name: str, coming: int) -> Header:
+        """Return a set's header; a large set's may be old, where there is room all the same."""
+        known, census = self._glance(name).header, self._census.get(name)
+        if known is None or census is None or census.most < LARGE or not growable(known):
+            return self._count(name, self._clock())
+        return known if census.most + coming <= known.maxelem else self._count(name, self._clock())
+
+    def _take_stock(self, name: str, change: SetChange, refused: int) -> None:
+        census, now = self._census.setdefault(name, Census()), self._clock()
+        self._glance(name).wrote(change, now)
+        if small(change, census.most):
+            census.changed(len(change.add), len(change.renew), len(change.remove) + refused)
+        else:
+            census.settle(self._count(name, now).elements, now)
+
+    def _put_in(self, name: str, header: Header, pairs: list[tuple[Element, Millis]]) -> int:
+        """Add or renew; returns how many the kernel doesn't take."""
+        count = len(pairs)
         if header.type != "hash:net":
             # A hash:ip set takes a network address by address: a /8 would be 16 million elements.
             self._complain(
@@ -131,7 +165,7 @@ class SetStore:
             )
             pairs = [pair for pair in pairs if not is_range(pair[0])]
         if not pairs:
-            return
+            return count
         packed = list(self._packed(name, pairs, timeouts=header.timeouts))
         try:
             refused = self._sets.bulk(Command.ADD, name, packed)
@@ -139,6 +173,7 @@ class SetStore:
             self._grow(header, header.elements + len(pairs))
             refused = self._sets.bulk(Command.ADD, name, packed)
         self._complain(name, _named(refused, pairs))
+        return count - len(pairs) + len(refused)
 
     def _packed(
         self,

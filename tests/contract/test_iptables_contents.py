@@ -153,3 +153,20 @@ def test_a_flush_is_noticed(inside: Bench) -> None:
     assert backend.disturbed() is None
     run("ipset", "flush", "mine")
     assert backend.disturbed() == "somebody (ipset mine was emptied)"
+
+
+@pytest.mark.parametrize("damage", [("flush", "mine"), ("del", "mine", "198.18.0.9"), ("destroy", "mine")])
+def test_a_large_set_is_watched_like_a_small_one(inside: Bench, damage: tuple[str, ...]) -> None:
+    """Whatever somebody does to a large set is noticed in time, and nothing is where nobody did anything."""
+    make("timeout", "300", "maxelem", "100000")
+    backend = inside.contents()
+    backend.apply(ban(*(f"198.18.{n >> 8}.{n & 255}" for n in range(1, 25_000)), "2001:db8:ba0::7"))
+    backend.apply(ban("198.19.0.1"))
+    time.sleep(0.1)
+    assert backend.disturbed() is None
+    run("ipset", *damage)
+    deadline = time.monotonic() + 30
+    while (noticed := backend.disturbed()) is None:
+        assert time.monotonic() < deadline, "never noticed"
+        time.sleep(0.1)
+    assert "mine" in noticed

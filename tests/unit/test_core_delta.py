@@ -9,7 +9,7 @@ from fwbouncer.core.model import FOREVER, Family, Kind, Layout, SetChange, SetKe
 from fwbouncer.core.room import squeeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from fwbouncer.core.model import Element, Millis
 

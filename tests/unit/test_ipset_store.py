@@ -67,6 +67,10 @@ class Kernel:
             seconds = 0 if end == FOREVER else (end - self.now) // 1000
             yield memoryview(ipset.pack(element, seconds))
 
+    def holds(self, name: str, address: bytes) -> bool:
+        """Look up a host."""
+        return name == "a" and address in self.held
+
     def run(self, message: Message) -> None:
         """Note a command; one that makes a set like this makes it larger once it is swapped."""
         self.commands.append(message.about)
