@@ -111,7 +111,7 @@ class Fwbouncer(Contender):
     def resume(self) -> None:
         """Start it with what an earlier run left."""
         assert self._bouncer
-        self._bouncer.start(ready=False)
+        self._bouncer.start(ready=False, WATCHDOG_USEC="30000000")  # as in the unit
 
     @property
     def bouncer(self) -> Bouncer:
