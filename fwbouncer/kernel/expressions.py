@@ -10,17 +10,26 @@ from fwbouncer.kernel.nft import OBJECT_COUNTER
 
 _REGISTER = 1  # 16 bytes wide, enough for an IPv6 address
 _SOURCE = {Family.V4: (12, 4), Family.V6: (8, 16)}  # offset and length of the source address in the header
-_TCP, _ICMPV6 = 6, 58
+_TCP = 6
+_ECHO_REQUEST = {Family.V4: (1, b"\x08"), Family.V6: (58, b"\x80")}  # protocol and type
+_ICMPV6 = 58
+_FLAGS, _SYN, _SYN_OR_ACK = (
+    13,
+    b"\x02",
+    b"\x12",
+)  # where a TCP header has its flags, and the two that tell who begins
 _EQUAL, _UNEQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
 _CT_STATE, _CT_DIRECTION, _CT_PROTO_DST = 0, 1, 12
 _ORIGINAL, _REPLY = b"\x00", b"\x01"
 _INVALID_OR_UNTRACKED = (
     0x41  # NF_CT_STATE_INVALID_BIT, which stands for no tracking at all, too, and _UNTRACKED_BIT
 )
+_NEW = 0x08  # NF_CT_STATE_BIT(IP_CT_NEW)
 _TRANSPORT = 2
 _META_L4PROTO = 16
 
 DROP = 0
+ACCEPT = 1  # ends the base chain that led here, whatever was jumped to on the way
 RETURN = -5
 JUMP = -3
 GOTO = -4
@@ -62,17 +71,49 @@ def is_from_opener() -> bytes:
 
 def is_untracked() -> bytes:
     """Match packets that belong to no connection that is tracked."""
-    mask = _INVALID_OR_UNTRACKED.to_bytes(4, sys.byteorder)
-    masked = _expression(
+    return _state() + _masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_UNEQUAL, bytes(4))
+
+
+def is_tracked() -> bytes:
+    """Match packets of a connection that is tracked; none does before tracking."""
+    return _state() + _masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_EQUAL, bytes(4))
+
+
+def is_new() -> bytes:
+    """Match packets of connections that are tracked and of which the other side has said nothing yet."""
+    return _state() + _masked(_order(_NEW)) + _compare(_UNEQUAL, bytes(4))
+
+
+def openings(family: Family) -> tuple[bytes, bytes]:
+    """Match what begins a connection and never answers one: TCP's SYN without ACK, and an echo request."""
+    flags = _transport_byte(_FLAGS) + _masked(_SYN_OR_ACK) + _compare(_EQUAL, _SYN)
+    number, kind = _ECHO_REQUEST[family]
+    return is_tcp() + flags, _protocol(number) + _transport_byte(0) + _compare(_EQUAL, kind)
+
+
+def _state() -> bytes:
+    return _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_STATE))
+
+
+def _order(bits: int) -> bytes:
+    return bits.to_bytes(4, sys.byteorder)
+
+
+def _masked(mask: bytes) -> bytes:
+    return _expression(
         "bitwise",
         wire.u32(1, _REGISTER),
         wire.u32(2, _REGISTER),
-        wire.u32(3, 4),
+        wire.u32(3, len(mask)),
         wire.nested(4, wire.attribute(1, mask)),
-        wire.nested(5, wire.attribute(1, bytes(4))),
+        wire.nested(5, wire.attribute(1, bytes(len(mask)))),
     )
-    load = _expression("ct", wire.u32(1, _REGISTER), wire.u32(2, _CT_STATE))
-    return load + masked + _compare(_UNEQUAL, bytes(4))
+
+
+def _transport_byte(offset: int) -> bytes:
+    """Load a byte of the transport header. A fragment but the first has none, and matches nothing."""
+    where = (wire.u32(2, _TRANSPORT), wire.u32(3, offset), wire.u32(4, 1))
+    return _expression("payload", wire.u32(1, _REGISTER), *where)
 
 
 def looked_up(set_name: str, number: int) -> bytes:
@@ -101,10 +142,9 @@ def is_reply() -> bytes:
 
 def is_neighbour_discovery() -> bytes:
     """Match neighbour solicitations and advertisements, which do for IPv6 what ARP does for IPv4."""
-    load = _expression(
-        "payload", wire.u32(1, _REGISTER), wire.u32(2, _TRANSPORT), wire.u32(3, 0), wire.u32(4, 1)
+    return (
+        _protocol(_ICMPV6) + _transport_byte(0) + _compare(_AT_LEAST, b"\x87") + _compare(_AT_MOST, b"\x88")
     )
-    return _protocol(_ICMPV6) + load + _compare(_AT_LEAST, b"\x87") + _compare(_AT_MOST, b"\x88")
 
 
 def is_tcp() -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.config.schema import Hook
 from fwbouncer.kernel import nft, port_match, wire
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
-from fwbouncer.kernel.ruleset import never_set
+from fwbouncer.kernel.ruleset import is_of_group, never_set, opening_chain
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
 
@@ -50,21 +50,36 @@ def must_be_replaced(standing: Standing, place: Nft, *, owned: bool, port: int) 
     )
 
 
-def outrun(standing: Standing, wanted: Skeleton) -> frozenset[str]:
+def outrun(standing: Standing, place: Nft, wanted: Skeleton) -> frozenset[str]:
     """Return the chains that must stay as they are for one more step, where rules move ahead of them.
 
     A packet that has passed prerouting before the rules came there may not find them gone at the next hook.
     """
-    changed = {chain.name: chain.hook for chain in wanted.chains if _rules_differ(standing, chain)}
+    changed = {chain.name for chain in wanted.chains if _rules_differ(standing, chain)}
+    ahead = {opening_chain(place), *(c.name for c in wanted.chains if c.hook is Hook.PREROUTING)}
     strange = {name for name in standing.chains if all(name != chain.name for chain in wanted.chains)}
-    first = Hook.PREROUTING.value
     behind = {
-        name for name, chain in standing.chains.items() if chain.hook is not None and chain.hook > first
+        name
+        for name, chain in standing.chains.items()
+        if (chain.hook is not None and chain.hook > Hook.PREROUTING.value) or is_of_group(place, name)
     }
-    behind &= changed.keys() | strange
-    if not behind or Hook.PREROUTING not in changed.values():
+    behind &= strange | {
+        chain.name for chain in wanted.chains if chain.name in changed and _let_go(standing, chain)
+    }
+    if not behind or not changed & ahead:
         return frozenset()
     return frozenset(behind | strange)
+
+
+def _let_go(standing: Standing, chain: Chain) -> bool:
+    """Tell whether a chain changes in more than that it looks into more sets."""
+    before = standing.chains.get(chain.name)
+    comments = [rule.comment for rule in chain.rules]
+    if before is None or not before.accepts:
+        return False
+    more = [comment for comment in comments if comment not in before.rules]
+    kept = tuple(comment for comment in comments if comment not in more)
+    return kept != before.rules or not all(comment.startswith("banned by ") for comment in more)
 
 
 def mend(

@@ -92,7 +92,7 @@ class Nftables:
         Where the configuration moves rules ahead to an earlier hook, in two, so that no packet slips between.
         """
         keep = {
-            family: mend.outrun(self._standing[family], self._wanted(place, change))
+            family: mend.outrun(self._standing[family], place, self._wanted(place, change))
             for family, place in self._config.nft.items()
             if not place.set_only
         }

@@ -1,16 +1,26 @@
 """What stands around the sets: tables, chains, counters and rules, as data that can be printed and compared.
 
-chain <chain>-prerouting        where some bans close some ports alone: before connection tracking and translation
+chain <chain>-prerouting        before connection tracking and translation
     counter processed           every packet we see
-    source in never-block       counter of its own, return: no ban can reach it
+    opens a connection          jump to -opening: a TCP SYN without ACK, an echo request; neither can be an answer
     sent to a policy's port     jump to the policy's chain
 chain <chain>-<hook>            one for each hook, for bans that close everything
     counter processed           unless it was counted before
     replies pass                connections that this host opened
-    source in never-block       return
-    source in a group's set     counter of the group, drop (or goto the deny chain)
-chain <chain>-ports[-<policy>]  source in a group's set: counter of the group, drop (or goto the deny chain)
+    judged before tracking      what opens a connection needs no second look
+    source in a group's set     jump to the group's chain
+chain <chain>-opening           for bans that close everything: source in a group's set, jump to the group's chain
+chain <chain>-ports[-<policy>]  likewise, for bans that close some ports
+chain <chain>-by-<group>        what is met only by who is banned
+    judged before tracking      return: it was let pass there
+    jump to -spared             neighbour discovery, and sources in never-block, which have a counter: accept
+    counter of the group        drop (or goto the deny chain)
 chain <chain>-deny[-<policy>]   only where packets are logged or refused instead of dropped
+
+So a packet of somebody who is not banned pays for the lookups and for nothing else, and a flood of connections costs
+no tracking. Only tracking knows what answers a connection of ours: all else of a banned peer is judged behind it. (Of
+two ends that open one TCP connection at the same moment, each hears a SYN without ACK from the other. Where the one is
+banned, that is taken for a connection of its own.) With `replies: drop` everything is judged before tracking.
 
 Where the administrator says at which hooks and priority the chains stand, everything stands there. Behind translation a
 port is the one that the peer asked for, as tracking remembers it.
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before knows nothing of connections
 _RAW = -300  # NF_IP_PRI_RAW: behind the reassembly of fragments, before tracking and translation
+_BY = "-by-"
 _LOG_RATE, _LOG_BURST = 10, 50  # packets a second; a flood must not fill the log
 
 
@@ -90,6 +101,21 @@ def counter_name(place: Nft, group: str) -> str:
     return f"{place.blacklists}-{parts(group)[0]}"
 
 
+def opening_chain(place: Nft) -> str:
+    """Return the name of the chain that judges what opens a connection."""
+    return f"{place.chain}-opening"
+
+
+def group_chain(place: Nft, group: str) -> str:
+    """Return the name of the chain for those whom a group's sets hold."""
+    return f"{place.chain}{_BY}{group}"
+
+
+def is_of_group(place: Nft, chain: str) -> bool:
+    """Tell such a chain by its name."""
+    return chain.startswith(f"{place.chain}{_BY}")
+
+
 def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -> Skeleton:
     """Lay out one family's table for the groups that there are. The never-block set is there in any case."""
     targets = [
@@ -119,66 +145,83 @@ class _Table:
     def chains(self) -> Iterator[Chain]:
         """Yield the chains, those that are jumped to first."""
         config, place = self._config, self._place
-        early = any(self._early(policy) for policy in self._policies)
+        opening = any(self._opens(policy) for policy in self._policies)
+        early = opening or any(self._early(policy) != NO_PORTS for policy in self._policies)
         late = any(self._late(policy) != NO_PORTS for policy in self._policies) or not early
-        for policy in self._policies:
-            if _denies(config, policy):
-                yield Chain(self._called("deny", policy), None, 0, tuple(self._deny(policy)))
+        yield from self._met_by_the_banned()
         for policy in self._policies:
             if policy.ports is not None:
                 yield Chain(self._called("ports", policy), None, 0, tuple(self._bans(policy)))
+        if opening:
+            bans = (rule for policy in self._policies if self._opens(policy) for rule in self._bans(policy))
+            yield Chain(opening_chain(place), None, 0, tuple(bans))
         if early:
             hook = Hook.PREROUTING
-            rules = (*self._first(counted=True, blind=True), *self._scoped_early())
-            yield Chain(f"{place.chain}-{hook.name.lower()}", hook, _RAW, rules)
+            yield Chain(
+                f"{place.chain}-{hook.name.lower()}", hook, _RAW, tuple(self._at_raw(opening=opening))
+            )
         for hook in config.hooks if late else ():
             blind = hook in (Hook.PREROUTING, Hook.OUTPUT) and place.priority <= CONNTRACK
-            rules = (*self._first(counted=not early, blind=blind), *self._at_hook(blind=blind))
-            yield Chain(f"{place.chain}-{hook.name.lower()}", hook, place.priority, rules)
+            rules = self._at_hook(counted=not early, blind=blind)
+            yield Chain(f"{place.chain}-{hook.name.lower()}", hook, place.priority, tuple(rules))
 
-    def _early(self, policy: Policy) -> Ports:
-        """Return the ports that a policy closes before tracking."""
-        if policy.ports is None or self._config.given_place:
+    def _opens(self, policy: Policy) -> bool:
+        """Tell whether a policy's bans drop what opens a connection before tracking, and the rest behind it."""
+        return self._late(policy) is None and not self._config.given_place and self._plain(policy)
+
+    def _early(self, policy: Policy) -> Ports | None:
+        """Return the ports that a policy closes before tracking, whatever is sent to them; None for all."""
+        if self._config.given_place:
             return NO_PORTS
+        if policy.ports is None:
+            return NO_PORTS if self._config.replies is Replies.PASS else None
         return policy.ports - self._answered()
 
     def _late(self, policy: Policy) -> Ports | None:
         """Return the ports that it closes at the hooks; None for all."""
-        if policy.ports is None or self._config.given_place:
+        if self._config.given_place:
             return policy.ports
+        if policy.ports is None:
+            return None if self._config.replies is Replies.PASS else NO_PORTS
         return policy.ports & self._answered()
 
     def _answered(self) -> Ports:
         """Return the ports at which answers to our own connections come in: tracking alone tells them apart."""
         return self._config.policies.outgoing if self._config.replies is Replies.PASS else NO_PORTS
 
-    def _first(self, *, counted: bool, blind: bool) -> Iterator[Rule]:
-        """Yield what stands ahead of all bans. Each packet is counted once, where it is met first."""
-        family, never = self._place.family, never_set(self._place)
+    def _plain(self, policy: Policy) -> bool:
+        """Tell whether a banned packet is dropped without an answer."""
+        return (policy.action or self._config.deny.action) is Action.DROP and not policy.reset
+
+    def _at_raw(self, *, opening: bool) -> Iterator[Rule]:
+        yield Rule("packets seen", match.count(PROCESSED))
+        if opening:
+            target = match.verdict(match.JUMP, opening_chain(self._place))
+            for opens in match.openings(self._place.family):
+                yield Rule("opens a connection", opens + target)
+        for policy in self._policies:
+            ports = self._early(policy)
+            if ports is None:
+                yield from self._bans(policy)
+            elif ports:
+                yield self._jump(policy, self._matchers.sent_to(ports))
+
+    def _at_hook(self, *, counted: bool, blind: bool) -> Iterator[Rule]:
         if counted:
             yield Rule("packets seen", match.count(PROCESSED))
         if self._config.replies is Replies.PASS and not blind:
             yield Rule("replies pass", match.is_reply() + match.verdict(match.RETURN))
-            if family is Family.V6:
-                # conntrack doesn't track it, and without it no packet of ours reaches a banned neighbour on our link
-                discovery = match.is_neighbour_discovery() + match.verdict(match.RETURN)
-                yield Rule("neighbour discovery passes", discovery)
-        counter = match.count(never) if counted else b""
-        yield Rule("never blocked", match.source_in(family, never) + counter + match.verdict(match.RETURN))
-
-    def _scoped_early(self) -> Iterator[Rule]:
-        for policy in self._policies:
-            if ports := self._early(policy):
-                yield self._jump(policy, self._matchers.sent_to(ports))
-
-    def _at_hook(self, *, blind: bool) -> Iterator[Rule]:
-        for policy in self._policies:
+        late = [policy for policy in self._policies if self._late(policy) != NO_PORTS]
+        if late and all(map(self._opens, late)):
+            for opens in match.openings(self._place.family):
+                yield Rule("judged before tracking", match.is_new() + opens + match.verdict(match.RETURN))
+        for policy in late:
             ports = self._late(policy)
             if ports is None:
                 yield from self._bans(policy)
-            elif ports and blind:
+            elif blind:
                 yield self._jump(policy, self._matchers.sent_to(ports))
-            elif ports:
+            else:
                 yield from (self._jump(policy, each) for each in self._matchers.meant_for(ports))
 
     def _jump(self, policy: Policy, matcher: Matcher) -> Rule:
@@ -187,13 +230,42 @@ class _Table:
 
     def _bans(self, policy: Policy) -> Iterator[Rule]:
         place = self._place
+        for target in self._targets.get(policy.name, ()):
+            banned = match.source_in(place.family, set_name(place, target))
+            by = match.verdict(match.JUMP, group_chain(place, target.group))
+            yield Rule(f"banned by {target.group}", banned + by)
+
+    def _met_by_the_banned(self) -> Iterator[Chain]:
+        """Yield what stands behind the lookups."""
+        place = self._place
+        for policy in self._policies:
+            if _denies(self._config, policy):
+                yield Chain(self._called("deny", policy), None, 0, tuple(self._deny(policy)))
+        yield Chain(f"{place.chain}-spared", None, 0, tuple(self._spared()))
+        for policy in self._policies:
+            for group in dict.fromkeys(target.group for target in self._targets.get(policy.name, ())):
+                yield Chain(group_chain(place, group), None, 0, tuple(self._by(group, policy)))
+
+    def _spared(self) -> Iterator[Rule]:
+        family, never = self._place.family, never_set(self._place)
+        accept = match.verdict(match.ACCEPT)
+        if self._config.replies is Replies.PASS and family is Family.V6:
+            # conntrack doesn't track it, and without it no packet of ours reaches a banned neighbour on our link
+            yield Rule("neighbour discovery passes", match.is_neighbour_discovery() + accept)
+        yield Rule("never blocked", match.source_in(family, never) + match.count(never) + accept)
+
+    def _by(self, group: str, policy: Policy) -> Iterator[Rule]:
+        """Yield what a packet meets whose source is in one of a group's sets. Each is counted once."""
+        place = self._place
+        if self._opens(policy):
+            for opens in match.openings(place.family):
+                judged = match.is_tracked() + opens + match.verdict(match.RETURN)
+                yield Rule("judged before tracking", judged)
+        yield Rule("some are spared", match.verdict(match.JUMP, f"{place.chain}-spared"))
         end = match.verdict(match.DROP)
         if _denies(self._config, policy):
             end = match.verdict(match.GOTO, self._called("deny", policy))
-        for target in self._targets.get(policy.name, ()):
-            banned = match.source_in(place.family, set_name(place, target))
-            counter = match.count(counter_name(place, target.group))
-            yield Rule(f"banned by {target.group}", banned + counter + end)
+        yield Rule("counted", match.count(counter_name(place, group)) + end)
 
     def _deny(self, policy: Policy) -> Iterator[Rule]:
         deny, family = self._config.deny, self._place.family
@@ -210,7 +282,7 @@ class _Table:
     def _resetting(self, policy: Policy) -> Iterator[Matcher]:
         if not policy.reset:
             return
-        if self._early(policy) and self._late(policy) == NO_PORTS:
+        if self._early(policy) != NO_PORTS and self._late(policy) == NO_PORTS:
             yield self._matchers.sent_to(policy.reset, tcp_alone=True)
         else:
             yield from self._matchers.meant_for(policy.reset, tcp_alone=True)
