@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -119,12 +118,7 @@ def _summed(protocol: int, at: int, addresses: bytes, body: bytes) -> bytes:
 
 
 def _sum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data + b'x') // 2}H", data + b"\0" * (len(data) & 1)))
+    total: int = sum(struct.unpack(f"!{len(data + b'x') // 2}H", data + b"\0" * (len(data) & 1)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def ring(cpu: int) -> None:
-    """Bind this thread to one core: the other end of a veth works on the core of who sends."""
-    os.sched_setaffinity(0, {cpu})
+    return 0xFFFF - total
