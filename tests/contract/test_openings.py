@@ -262,6 +262,39 @@ def test_shapes_follow_each_other_without_a_gap(subject: NftSubject, net: Networ
     assert not any(seen)
 
 
+EARLIER = """
+table ip crowdsec {
+    counter processed { }
+    counter crowdsec-never-block { }
+    counter crowdsec-blacklists-crowdsec { }
+    set crowdsec-never-block { type ipv4_addr; flags interval,timeout; elements = { 192.0.2.25 }; }
+    set crowdsec-blacklists-crowdsec { type ipv4_addr; flags timeout; elements = { 198.18.0.1 timeout 9m }; }
+    chain crowdsec-chain-input {
+        type filter hook input priority -10; policy accept;
+        counter name "processed" comment "packets seen [d534f4ab]"
+        ct direction reply return comment "replies pass [ccad65d6]"
+        ip saddr @crowdsec-never-block counter name "crowdsec-never-block" return comment "never blocked [05c08725]"
+        ip saddr @crowdsec-blacklists-crowdsec counter name "crowdsec-blacklists-crowdsec" drop comment "banned [1]"
+    }
+}
+"""
+
+
+def test_rules_of_an_earlier_release_are_taken_over(subject: NftSubject) -> None:
+    """Rules that judge everything at one hook become ours, with their bans, and no packet slips through meanwhile."""
+    for _ in range(3):
+        run("nft", "-f", "-", text=EARLIER)
+        with subject.watched(BANNED[4]) as seen:
+            backend = subject.backend()
+            backend.apply({})
+            assert backend.whole()
+        assert seen
+        assert not any(seen)
+        assert "crowdsec-chain-opening" in run("nft", "list", "table", "ip", "crowdsec")
+        run("nft", "delete", "table", "ip", "crowdsec")
+        subject.opened.pop().close()
+
+
 def _echoed(version: int) -> bool:
     """Ask the banned peer for an echo, from the mail host where this runs."""
     family, protocol, request, answer = (
