@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def crowdsec_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """Debian's CrowdSec with our collection."""
     if os.geteuid() != 0:
-        pytest.skip("needs root, for a network namespace")
+        pytest.fail("needs root, for a network namespace")
     made = engine(tmp_path_factory.mktemp("engine") / "crowdsec")
     if made is None:
-        pytest.skip("needs CrowdSec's package: ./packaging/test unpacks it")
+        pytest.fail("needs CrowdSec's package: ./packaging/test unpacks it")
     return made
 
 
