@@ -15,6 +15,9 @@ FIRST_RETRY: Millis = 50
 EAGER_FOR: Millis = 10 * SECOND
 EAGER_RETRY: Millis = 500
 SLOWEST_RETRY: Millis = 30 * SECOND
+# A LAPI that was away may have come back with an older database, or be another one. The snapshot that shows it comes
+# within this share of the usual time, not at once: all of a LAPI's bouncers see its restart in the same second.
+AFTER_OUTAGE = 0.25
 
 
 class Pacing:
@@ -31,7 +34,9 @@ class Pacing:
 
     def succeeded(self, now: Millis) -> Millis:
         """Note a parsed page; return how long to wait for the next."""
-        del now
+        if self._failing_since is not None and self._snapshot_due is not None:
+            soon = now + int(AFTER_OUTAGE * self._resync * self._random())
+            self._snapshot_due = min(self._snapshot_due, soon)
         self._failing_since = None
         self._wait = FIRST_RETRY
         if self._interval < SECOND:
@@ -55,6 +60,7 @@ class Pacing:
 
     def snapshot_taken(self, now: Millis, took: Millis) -> None:
         """Note a complete page of everything, and how long asking for it and reading it lasted."""
+        self._failing_since = None
         self._snapshot_due = now + self._spread(self._resync, 0.1)
         # Older LAPIs need minutes of database work for it: suspicion must not keep them busy with that alone.
         self._suspicion_from = now + max(10 * self._interval, 20 * took)

@@ -29,7 +29,12 @@ _CHEAP = 50_000  # elements up to which reading the kernel again costs next to n
 
 
 class Poller:
-    """The one who keeps the need for a snapshot: at first, after any poll without a page, on a doubt, on the timer."""
+    """The one who keeps the need for a snapshot: at first, on a doubt, on the timer.
+
+    After a poll that the LAPI may have read the client asks for one by itself. After one that never reached it,
+    its cursor still stands where our last page ended: what is new is enough, and a LAPI that comes back isn't
+    asked for everything by all its bouncers at once.
+    """
 
     def __init__(  # noqa: PLR0913 - the LAPI and the kernel meet here
         self,
@@ -116,7 +121,6 @@ class Poller:
         return self.pacing.succeeded(now)
 
     def _failed(self, words: str) -> Millis:
-        self._need_snapshot = True
         if words != self.error:
             for line in words.splitlines():
                 _log.error("%s", line, extra=fields("outage"))

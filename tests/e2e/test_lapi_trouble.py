@@ -128,6 +128,22 @@ def test_a_snapshot_that_shrinks(running: Bouncer, fake_lapi: FakeLapi, probe: P
     assert running.status()["warnings"] == []
 
 
+def test_a_restart_of_the_lapi_costs_it_no_page_of_everything(
+    running: Bouncer, fake_lapi: FakeLapi, probe: Probe
+) -> None:
+    """Where no poll got lost the LAPI is asked for what is new: it has more bouncers than us, and all see it."""
+    fake_lapi.stop()
+    _failing(running, "refused")
+    asked = len(fake_lapi.requests)
+    fake_lapi.ban("198.18.1.2")
+    fake_lapi.unban(BANNED)
+    with running.host.inside():
+        fake_lapi.start()
+    probe.wait_until("198.18.1.2", passes=False, within=5)
+    probe.wait_until(BANNED, passes=True, within=5)
+    assert {each.params["startup"] for each in fake_lapi.requests[asked:]} == {"false"}
+
+
 def test_the_next_lapi_serves(bouncer: MakeBouncer, fake_lapi: FakeLapi, probe: Probe, net: Network) -> None:
     """When the first of two LAPIs goes away the second one's bans count, and nobody goes free in between."""
     with net.mail.inside():

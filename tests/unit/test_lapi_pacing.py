@@ -97,3 +97,29 @@ def test_suspicion_does_not_wear_the_lapi_out(took: int, earliest: int) -> None:
     assert not times.snapshot_due(earliest - 1, suspected=True)
     assert times.snapshot_due(earliest, suspected=True)
     assert not times.snapshot_due(earliest)
+
+
+def test_after_an_outage_the_snapshots_of_many_are_spread() -> None:
+    """Who sees a LAPI come back asks for everything within a quarter of the usual time, and not all at once."""
+    due = []
+    for seed in range(100):
+        times = pacing(seed=seed)
+        times.snapshot_taken(0, took=100)
+        times.failed(SECOND)
+        times.succeeded(2 * SECOND)
+        due.append(next(at for at in range(0, HOUR, 10 * SECOND) if times.snapshot_due(at)))
+    assert max(due) <= HOUR / 4 + 12 * SECOND
+    assert 0.35 < sum(at < HOUR / 8 for at in due) / len(due) < 0.65
+
+
+def test_an_outage_puts_no_snapshot_off() -> None:
+    """One that was due before stays due, and one that ended the outage needs no second one."""
+    times = pacing()
+    times.snapshot_taken(0, took=100)
+    times.failed(2 * HOUR)
+    times.succeeded(2 * HOUR + SECOND)
+    assert times.snapshot_due(2 * HOUR + SECOND)
+    times.failed(2 * HOUR + 2 * SECOND)
+    times.snapshot_taken(2 * HOUR + 3 * SECOND, took=100)
+    times.succeeded(2 * HOUR + 3 * SECOND)
+    assert not times.snapshot_due(int(2.89 * HOUR))
