@@ -31,7 +31,7 @@ config_paths:
   plugin_dir: "{0}/none"
 crowdsec_service: {{parser_routines: 1}}
 cscli: {{output: human}}
-db_config: {{type: sqlite, db_path: "{0}/data/crowdsec.db", log_level: warning, use_wal: true}}
+db_config: {{{1}}}
 api:
   client: {{credentials_path: "{0}/credentials.yaml"}}
   server:
@@ -41,6 +41,7 @@ api:
     console_path: "{0}/console.yaml"
 prometheus: {{enabled: false}}
 """
+_SQLITE = 'type: sqlite, db_path: "{0}/data/crowdsec.db", log_level: warning, use_wal: true'
 _PROFILE = """
 name: none
 filters: ["false"]
@@ -63,16 +64,16 @@ def libraries(root: Path) -> str:
 
 
 class CrowdSec:
-    """One LAPI on a host's loopback, port 8080, with one bouncer key."""
+    """One LAPI on a host's loopback, port 8080, with one bouncer key; `database` is what its db_config holds."""
 
-    def __init__(self, host: Host, folder: Path, root: Path) -> None:
+    def __init__(self, host: Host, folder: Path, root: Path, database: str = _SQLITE) -> None:
         self.host = host
         self.folder = folder
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("data", "hub", "none"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(_CONFIG.format(folder))
+        (folder / "config.yaml").write_text(_CONFIG.format(folder, database.format(folder)))
         (folder / "simulation.yaml").write_text("simulation: false\n")
         (folder / "profiles.yaml").write_text(_PROFILE)
         (folder / "console.yaml").touch()
@@ -108,6 +109,12 @@ class CrowdSec:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The running LAPI's."""
+        assert self._process, "the LAPI doesn't run"
+        return self._process.pid
 
     def healthy(self) -> bool:
         """Say whether the LAPI answers."""
