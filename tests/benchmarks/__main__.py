@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import change, cold, fleet, idle, plot, report, warm
+from tests.benchmarks import change, cold, fleet, idle, packets, plot, report, warm
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.contenders import Contender, Fwbouncer, Incumbent, OneLiner
 from tests.benchmarks.measure import Measures
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Beside those that are full of bans, one size after the other.
 FULL: dict[str, ModuleType] = {"idle": idle, "change": change, "warm": warm}
 # Once, with sizes and hosts of their own.
-WHOLE: dict[str, Callable[[Bench], None]] = {"fleet": fleet.run}
+WHOLE: dict[str, Callable[[Bench], None]] = {"packets": packets.run, "fleet": fleet.run}
 PARTS = ("cold", *FULL, *WHOLE)
 QUICK_SIZES, FULL_SIZES = (1_000, 10_000, 100_000), (1_000, 10_000, 100_000, 1_000_000)
 UNPACKED = CHECKOUT / ".cache/incumbent/usr/bin/crowdsec-firewall-bouncer"

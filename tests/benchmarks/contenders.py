@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
@@ -56,6 +57,17 @@ class Contender(ABC):
     @abstractmethod
     def end(self) -> None:
         """End without tidying up."""
+
+    def elsewhere(self, host: Host, folder: Path) -> Contender:
+        """Return the same contender for another host."""
+        twin = copy.copy(self)
+        Contender.__init__(twin, host, folder)
+        twin.forget()
+        return twin
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Know of no process."""
 
     def state(self) -> str:
         """Return its process's state as the kernel tells: R, S, T, …; Z where it has ended."""
@@ -137,6 +149,10 @@ class Fwbouncer(Contender):
             self._manager.close()
         self._bouncer = self._manager = None
 
+    def forget(self) -> None:
+        """See `Contender`."""
+        self._bouncer = self._manager = None
+
     def eye(self) -> Eye:
         """See `Contender`."""
         return _ipset_eye(self.host) if self.mode == "iptables" else super().eye()
@@ -148,6 +164,10 @@ class _Command(Contender):
     def __init__(self, host: Host, folder: Path) -> None:
         super().__init__(host, folder)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def forget(self) -> None:
+        """See `Contender`."""
+        self._process = None
 
     def run(self, *words: str) -> None:
         """Start it, with its words going to a file."""

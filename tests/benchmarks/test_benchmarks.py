@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.benchmarks import change, cold, idle, names, page, plot, report
+from tests.benchmarks import change, cold, idle, names, packets, page, plot, report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.contenders import Fwbouncer, OneLiner
 from tests.benchmarks.eye import share, wait_for

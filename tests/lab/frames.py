@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _libc = ctypes.CDLL(None, use_errno=True)
 _ETHERNET = {4: 0x0800, 6: 0x86DD}
 _TCP, _UDP = 6, 17
-_ICMP = {4: (1, 8), 6: (58, 128)}  # protocol, type of an echo request
+_ICMP = {4: (1, 8, 0), 6: (58, 128, 129)}  # protocol, types of an echo's request and of its reply
 _SYN, _ACK, _PUSH = 0x02, 0x10, 0x08
 KINDS = ("TCP SYN", "TCP data", "UDP", "ICMP echo")
 PEERS_PORT = 40_000
@@ -86,10 +86,21 @@ def door(host: Host, device: str) -> socket.socket:
 
 
 def frame(kind: str, wire: Wire, source: str, target: str, port: int) -> bytes:
-    """Make one frame."""
+    """Make one frame from a peer to a service."""
+    return _frame(kind, wire, source, target, (PEERS_PORT, port))
+
+
+def answer(kind: str, wire: Wire, source: str, target: str, port: int) -> bytes:
+    """Make the frame with which a service (at `source`) would answer."""
+    return _frame(kind, wire, source, target, (port, PEERS_PORT), answers=True)
+
+
+def _frame(  # noqa: PLR0913 - all that stands in it
+    kind: str, wire: Wire, source: str, target: str, ports: tuple[int, int], *, answers: bool = False
+) -> bytes:
     version = 6 if ":" in source else 4
     addresses = b"".join(ipaddress.ip_address(each).packed for each in (source, target))
-    protocol, body = _transport(kind, version, addresses, port)
+    protocol, body = _transport(kind, version, addresses, ports, answers=answers)
     header = wire.receiver + wire.sender + _ETHERNET[version].to_bytes(2, "big")
     if version == 6:
         return header + struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + addresses + body
@@ -98,16 +109,18 @@ def frame(kind: str, wire: Wire, source: str, target: str, port: int) -> bytes:
     return header + fixed + total.to_bytes(2, "big") + addresses + body
 
 
-def _transport(kind: str, version: int, addresses: bytes, port: int) -> tuple[int, bytes]:
+def _transport(
+    kind: str, version: int, addresses: bytes, ports: tuple[int, int], *, answers: bool
+) -> tuple[int, bytes]:
     if kind.startswith("TCP"):
         flags, data = (_SYN, b"") if kind == "TCP SYN" else (_ACK | _PUSH, _BODY)
-        body = struct.pack("!HHIIBBHHH", PEERS_PORT, port, 1000, 1, 5 << 4, flags, 64240, 0, 0) + data
+        body = struct.pack("!HHIIBBHHH", *ports, 1000, 1, 5 << 4, flags, 64240, 0, 0) + data
         return _TCP, _summed(_TCP, 16, addresses, body)
     if kind == "UDP":
-        body = struct.pack("!HHHH", PEERS_PORT, port, 8 + len(_BODY), 0) + _BODY
+        body = struct.pack("!HHHH", *ports, 8 + len(_BODY), 0) + _BODY
         return _UDP, _summed(_UDP, 6, addresses, body)
-    protocol, request = _ICMP[version]
-    body = struct.pack("!BBHHH", request, 0, 0, PEERS_PORT, 1) + _BODY
+    protocol, request, reply = _ICMP[version]
+    body = struct.pack("!BBHHH", reply if answers else request, 0, 0, PEERS_PORT, 1) + _BODY
     return protocol, _summed(protocol, 2, b"" if version == 4 else addresses, body)
 
 
