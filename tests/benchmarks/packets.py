@@ -36,7 +36,6 @@ ACCEPTED, FORWARDED, FLOOD = "accepted", "forwarded", "flood"
 ENTRIES = "tracked connections left by a flood"
 _VOLLEYS = 12  # a turn, of each kind to each host
 _SOURCES = 256
-_SIZES = {False: (0, 1_000), True: (0, 10_000, 1_000_000)}
 _FULL = 1_000_000  # a run with this many bans is one
 
 
@@ -55,6 +54,16 @@ class Case:
         return f"{origins}, {'tracked' if self.tracked else 'not tracked'}"
 
 
+def _cases(*sizes: int) -> tuple[Case, ...]:
+    found = [Case(0, 1, tracked=True), Case(0, 1, tracked=False)]
+    for size in sizes:
+        found += [Case(size, 1, tracked=True), Case(size, 20, tracked=True), Case(size, 1, tracked=False)]
+    return tuple(found)
+
+
+CASES = {False: _cases(10_000), True: _cases(10_000, 1_000_000)}  # whether it is a full run
+
+
 @dataclass
 class Place:
     """A host with its contender; nobody's has none."""
@@ -68,23 +77,13 @@ class Place:
 
 def run(bench: Bench) -> None:
     """Measure every case."""
-    sizes = _SIZES[_FULL in bench.sizes]
     with _places(bench) as places:
-        for case in cases(sizes):
+        for case in CASES[_FULL in bench.sizes]:
             bench.tell(f"{case.size:,} bans of {case.words}")
             _fill(bench, places, case)
             _measure(bench, places, case)
             for place in places:
                 place.road.clear()
-
-
-def cases(sizes: tuple[int, ...]) -> Iterator[Case]:
-    """Yield what is measured at these sizes."""
-    for size in sizes:
-        yield Case(size, 1, tracked=True)
-        if size:
-            yield Case(size, 20, tracked=True)
-        yield Case(size, 1, tracked=False)
 
 
 def quantity(what: str, kind: str, version: int, words: str) -> str:

@@ -79,6 +79,18 @@ def test_who_is_full_is_measured_awake_and_rests_otherwise(
         assert 0 < measure.median < float("inf"), measure
 
 
+def test_packets_are_dropped_where_somebody_bans_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with bans drops a flood before tracking, so that it costs less than on a host without rules."""
+    monkeypatch.setattr(packets, "CASES", {False: (packets.Case(SIZE, 2, tracked=True),)})
+    monkeypatch.setattr(packets, "KINDS", ("TCP SYN",))
+    packets.run(bench)
+    words = packets.quantity(packets.FLOOD, "TCP SYN", 4, packets.Case(SIZE, 2, tracked=True).words)
+    paid = {m.who: m.median for m in bench.measures.of(packets.PART, words)}
+    assert paid["fwbouncer nftables"] < paid[packets.NOBODY]
+    left = [m for m in bench.measures.of(packets.PART) if m.what.startswith(packets.ENTRIES)]
+    assert {m.median for m in left if m.who == "fwbouncer nftables"} == {0}
+
+
 def test_what_is_seen_is_what_a_list_shows(bench: Bench) -> None:
     """The eye sees every ban of a page that nft lists, and none that isn't there; all are there at the end."""
     [ours], _ = bench.fill(bench.seats[:1], SIZE)
