@@ -28,25 +28,34 @@ class Pacing:
         self._resync = resync_interval
         self._random = random
         self._failing_since: Millis | None = None
+        self._in_step = True  # with other bouncers: those that booted with us, or saw the same outage end
         self._wait: Millis = FIRST_RETRY
         self._snapshot_due: Millis | None = None  # None: there was none yet
         self._suspicion_from: Millis = 0
 
     def succeeded(self, now: Millis) -> Millis:
-        """Note a parsed page; return how long to wait for the next."""
+        """Note a parsed page; return how long to wait for the next.
+
+        That is about the interval; the first time and after an outage any shorter time, so that many bouncers that
+        begin together don't go on asking together.
+        """
         if self._failing_since is not None and self._snapshot_due is not None:
             soon = now + int(AFTER_OUTAGE * self._resync * self._random())
             self._snapshot_due = min(self._snapshot_due, soon)
         self._failing_since = None
         self._wait = FIRST_RETRY
+        in_step, self._in_step = self._in_step, False
         if self._interval < SECOND:
             return self._interval
+        if in_step:
+            return max(1, int(self._interval * self._random()))
         return self._spread(self._interval, 0.05)
 
     def failed(self, now: Millis) -> Millis:
         """Note a poll that brought no page; return how long to wait for the next."""
         if self._failing_since is None:
             self._failing_since = now
+        self._in_step = True
         eager = now - self._failing_since < EAGER_FOR
         wait = min(self._wait, EAGER_RETRY if eager else max(SLOWEST_RETRY, self._interval))
         self._wait = 2 * wait

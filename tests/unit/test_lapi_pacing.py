@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -22,8 +23,25 @@ def pacing(interval: int = 10 * SECOND, seed: int = 1) -> Pacing:
 @given(st.integers(0, 1000), st.integers(SECOND, HOUR))
 def test_polls_are_an_interval_apart(seed: int, interval: int) -> None:
     """After a page the next poll is an interval away, give or take a twentieth."""
-    wait = pacing(interval, seed).succeeded(0)
+    times = pacing(interval, seed)
+    times.succeeded(0)
+    wait = times.succeeded(interval)
     assert 0.95 * interval - 1 <= wait <= 1.05 * interval
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["boot", "outage"])
+def test_who_began_together_polls_apart(failed: bool) -> None:
+    """A thousand that boot together, or see the same outage end, are spread over the interval by their next poll."""
+    waits = []
+    for seed in range(1000):
+        times = pacing(10 * SECOND, seed)
+        if failed:
+            times.succeeded(0)
+            times.failed(SECOND)
+        waits.append(times.succeeded(2 * SECOND))
+    assert 0 < min(waits) <= max(waits) <= 10 * SECOND
+    tenths = Counter(wait // SECOND for wait in waits)
+    assert all(50 < tenths[tenth] < 200 for tenth in range(10))
 
 
 def test_short_intervals_are_kept_exactly() -> None:
