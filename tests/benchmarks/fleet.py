@@ -145,6 +145,7 @@ class Measuring:
         self._tell = bench.tell
         self._host = host
         self._number = 60_000_000
+        self._began = 0.0, 0.0  # the processor time of LAPI and database when what is measured began
 
     def rest(self, way: str, count: int, interval: float = INTERVAL) -> None:
         """Let them poll while nothing happens, then ban a hundred.
@@ -193,7 +194,7 @@ class Measuring:
             self.lapi.stop()
             time.sleep(down)
             self.lapi.ban(bans)
-            began = time.monotonic()
+            began, self._began = time.monotonic(), (0.0, self.lapi.cpu()[1])
             self.lapi.start()
             self._together(way, fleet, "after a restart", began, patience)
 
@@ -211,19 +212,19 @@ class Measuring:
         self.lapi.stop()
         self.lapi.start()  # with the memory of a fresh one
         settle(self.lapi)
+        self._began = self.lapi.cpu()
 
     def _together(self, way: str, fleet: Fleet, when: str, began: float, patience: float) -> None:
         found = fleet.wait(patience)
-        settle(self.lapi)
-        found |= {key: value for key, value in fleet.report().items() if key in ("snapshots", "failures")}
+        spent, (_, peak) = sum(self.lapi.cpu()) - sum(self._began), self.lapi.memory()
         all_know = found["reached"] == fleet.count
         took = found["last"] - began if all_know else math.inf
         note = "" if all_know else f"{found['reached']:,} of them after {patience:.0f} s"
         self._add(way, fleet.count, f"{when}: seconds until all know all", took, note)
-        self._add(way, fleet.count, f"{when}: CPU s", sum(self.lapi.cpu()))
+        self._add(way, fleet.count, f"{when}: CPU s until then", spent)
         self._add(way, fleet.count, f"{when}: pages of everything", found["snapshots"])
         self._add(way, fleet.count, f"{when}: failed polls", found["failures"])
-        self._add(way, fleet.count, f"{when}: MB at the LAPI's peak", self.lapi.memory()[1])
+        self._add(way, fleet.count, f"{when}: MB at the LAPI's peak", peak)
 
     def _fleet(self, way: str, count: int, interval: float) -> Fleet:
         return Fleet(self._host, way, count, interval, "old")

@@ -66,7 +66,7 @@ class FleetLapi:
 
     def cpu(self) -> tuple[float, float]:
         """Return the seconds of processor time that the LAPI and its database have used, each."""
-        own = _sum(cpu, [self._crowdsec.pid])
+        own = _sum(cpu, [self._crowdsec.pid] if self._crowdsec.running else [])
         return own, _sum(cpu, self.database.pids())
 
     def memory(self) -> tuple[float, float]:

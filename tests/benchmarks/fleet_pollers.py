@@ -177,11 +177,12 @@ async def main(way: str, count: int, interval: float, born: str) -> None:
     begin = asyncio.Event()
     obeying = asyncio.create_task(_obey(counts, begin))
     await begin.wait()
+    chance = random.Random(count)
     tasks = []
     for number in range(count):
         wire = Watched(counts, number, old=born == "old")
         # Those that have polled for long have drifted apart; those that boot together ask together.
-        wait = interval * number / count if born == "old" else 0.0
+        wait = interval * chance.random() if born == "old" else 0.0
         poll = ours if way == "ours" else theirs
         tasks.append(asyncio.create_task(_first(poll, wait, wire, counts, number, interval)))
     done, _ = await asyncio.wait([obeying, *tasks], return_when=asyncio.FIRST_COMPLETED)

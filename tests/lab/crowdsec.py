@@ -111,6 +111,11 @@ class CrowdSec:
             self._process = None
 
     @property
+    def running(self) -> bool:
+        """Say whether it was started and not stopped."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The running LAPI's."""
         assert self._process, "the LAPI doesn't run"
