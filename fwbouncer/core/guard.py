@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # No registry ever handed out a larger block, so a shorter prefix is a mistake or an attack.
 SHORTEST = {Family.V4: 8, Family.V6: 19}
 
+UNSAFE = {0, 127}  # no host whose address begins with another byte is ever refused
 _LOOPBACK6 = b"\0" * 15 + b"\1"
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from operator import contains, itemgetter
+from typing import TYPE_CHECKING, Any, cast
 
 from fwbouncer.core.duration import nanoseconds
-from fwbouncer.core.guard import refusal
+from fwbouncer.core.guard import UNSAFE, refusal
 from fwbouncer.core.model import Family, Label, Page
 from fwbouncer.core.names import escaped, shown
 from fwbouncer.errors import LapiBadAnswer
-from fwbouncer.lapi.address import address_key
+from fwbouncer.lapi.address import address_key, address_keys
 from fwbouncer.lapi.page import PageParser
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ MAX_IGNORED = 32
 _MAX_NAME = 255
 _TOO_MANY = "(too many different ones)"
 _MAX_DURATIONS = 20_000
+_SORT = itemgetter("scope", "type", "origin", "scenario")
+_DURATION = itemgetter("duration")
 _TEXTS = ("value", "duration", "scope", "type", "origin", "scenario")
 
 
@@ -127,6 +132,40 @@ class PageBuilder:
 
     def new(self, rows: list[Any]) -> None:
         """Take raw decisions that are in force."""
+        if not self._all_alike(rows):
+            self._one_by_one(rows)
+        if len(self.page.ids) > MAX_BANS:
+            raise LapiBadAnswer(f"the answer has more than {MAX_BANS} bans")
+
+    def _all_alike(self, rows: list[Any]) -> bool:
+        """Take them column by column, which is faster; returns False, and does nothing, if there is anything odd."""
+        page, durations = self.page, self._durations
+        try:
+            labels = [*map(self._decoder.sorts.get, map(_SORT, rows))]
+            ids = [row["id"] for row in rows]
+            keys = address_keys([row["value"] for row in rows])
+            lasting = [durations.get(text) or self._duration(text) for text in map(_DURATION, rows)]
+            deadlines = array("q", map(self.now.__add__, lasting))
+            numbers = array("q", ids)
+        except (LookupError, TypeError, ValueError, OSError, OverflowError, _Rejected):
+            return False
+        usual = set(map(type, labels)) == {Label} and set(map(type, ids)) == {int} and min(ids) >= 0
+        if (
+            not usual
+            or keys is None
+            or self._decoder.disabled
+            or any(map(contains, rows, repeat("simulated")))
+        ):
+            return False
+        if any(map(refusal, [key for key in keys if key[0] in UNSAFE or len(key) & 1])):
+            return False
+        page.ids += numbers
+        page.keys += keys
+        page.deadlines += deadlines
+        page.labels += cast("list[Label]", labels)
+        return True
+
+    def _one_by_one(self, rows: list[Any]) -> None:
         page, sorts = self.page, self._decoder.sorts
         disabled, durations, now = self._decoder.disabled, self._durations, self.now
         for row in rows:
@@ -152,8 +191,6 @@ class PageBuilder:
                 page.keys.append(key)
                 page.deadlines.append(deadline)
                 page.labels.append(sort)
-        if len(page.ids) > MAX_BANS:
-            raise LapiBadAnswer(f"the answer has more than {MAX_BANS} bans")
 
     def deleted(self, rows: list[Any]) -> None:
         """Take raw decisions that are over; nothing but their ids matters."""
@@ -210,7 +247,7 @@ class PageBuilder:
             detail = f"simulated {shown(whole['simulated'])} is neither true nor false"
             self._reject(row, _Rejected(Reject.WRONG_TYPE, detail))
             return
-        self.new([whole])
+        self._one_by_one([whole])
 
     def _reject(self, row: Any, rejected: _Rejected) -> None:
         page = self.page

@@ -234,3 +234,43 @@ def test_random_bytes_are_no_page(body: bytes) -> None:
     """Noise is a bad answer."""
     with pytest.raises(LapiBadAnswer):
         decode(body)
+
+
+values = st.sampled_from(
+    [
+        "192.0.2.7",
+        "2001:db8::7",
+        "198.51.100.9/24",
+        "::ffff:192.0.2.9",
+        "127.0.0.1",
+        "::1",
+        "::/0",
+        "10.0.0.0/4",
+        "x",
+        "0.0.0.1",
+    ]
+) | st.ip_addresses().map(str)
+likely = st.fixed_dictionaries(
+    {"value": values},
+    optional={
+        "id": st.sampled_from([0, 5, -1, 2**63, True, "5", 2**63 - 1]),
+        "duration": st.sampled_from(["1h", "4h0m0.5s", "0s", "-1s", "x", 5]),
+        "scope": st.sampled_from(["Range", "AS", None]),
+    },
+).map(lambda change: GOOD | change)
+
+
+@given(st.lists(likely | mutants, max_size=6))
+def test_many_at_once_are_as_many_one_by_one(rows: list[Any]) -> None:
+    """What is quick for ordinary decisions makes no difference to what becomes of any of them."""
+    quick, thorough = decoder(), decoder()
+    for known in (quick, thorough):
+        known.decode(json.dumps({"new": [GOOD]}).encode(), startup=True, now=0)
+    plain = [{"simulated": False} | row for row in rows]  # which says nothing, but is not ordinary
+    first, second = (
+        known.decode(json.dumps({"new": some}).encode(), startup=True, now=7)
+        for known, some in ((quick, rows), (thorough, plain))
+    )
+    assert (first.ids, first.keys, first.deadlines) == (second.ids, second.keys, second.deadlines)
+    assert [str(label) for label in first.labels] == [str(label) for label in second.labels]
+    assert (first.rejects, first.ignored) == (second.rejects, second.ignored)
