@@ -105,15 +105,18 @@ class Delta:
         for target, part in change.items():
             notes = self._notes.get(target, {})
             told = [*((element, 0) for element in part.remove), *part.renew, *part.add]
-            wanted = desired.deadlines(target, [element for element, _ in told])
+            elements = [element for element, _ in told]
+            wanted = desired.deadlines(target, elements)
             if target in self._room:
                 came = len(part.add) + sum(notes.get(element) == _UNSEEN for element, _ in part.renew)
                 self._room[target] += len(part.remove) - came
-            for (element, deadline), until in zip(told, wanted, strict=True):
-                if until == deadline:
+            later = [each for each, until in zip(told, wanted, strict=True) if until != each[1]]
+            if len(told) == len(notes) and all(map(notes.__contains__, elements)):
+                notes.clear()
+            else:
+                for element in elements:
                     notes.pop(element, None)
-                else:  # it changed once more while the kernel was busy
-                    notes[element] = deadline
+            notes.update(later)  # those changed once more while the kernel was busy
             if not notes:
                 self._notes.pop(target, None)
 
