@@ -19,6 +19,7 @@ _FLAGS, _SYN, _SYN_OR_ACK = (
     b"\x12",
 )  # where a TCP header has its flags, and the two that tell who begins
 _EQUAL, _UNEQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
+_INVERTED = 1  # NFT_LOOKUP_F_INV
 _CT_STATE, _CT_DIRECTION, _CT_PROTO_DST = 0, 1, 12
 _ORIGINAL, _REPLY = b"\x00", b"\x01"
 _INVALID_OR_UNTRACKED = (
@@ -71,22 +72,22 @@ def is_from_opener() -> bytes:
 
 def is_untracked() -> bytes:
     """Match packets that belong to no connection that is tracked."""
-    return _state() + _masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_UNEQUAL, bytes(4))
+    return _state() + masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_UNEQUAL, bytes(4))
 
 
 def is_tracked() -> bytes:
     """Match packets of a connection that is tracked; none does before tracking."""
-    return _state() + _masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_EQUAL, bytes(4))
+    return _state() + masked(_order(_INVALID_OR_UNTRACKED)) + _compare(_EQUAL, bytes(4))
 
 
 def is_new() -> bytes:
     """Match packets of connections that are tracked and of which the other side has said nothing yet."""
-    return _state() + _masked(_order(_NEW)) + _compare(_UNEQUAL, bytes(4))
+    return _state() + masked(_order(_NEW)) + _compare(_UNEQUAL, bytes(4))
 
 
 def openings(family: Family) -> tuple[bytes, bytes]:
     """Match what begins a connection and never answers one: TCP's SYN without ACK, and an echo request."""
-    flags = _transport_byte(_FLAGS) + _masked(_SYN_OR_ACK) + _compare(_EQUAL, _SYN)
+    flags = _transport_byte(_FLAGS) + masked(_SYN_OR_ACK) + _compare(_EQUAL, _SYN)
     number, kind = _ECHO_REQUEST[family]
     return is_tcp() + flags, _protocol(number) + _transport_byte(0) + _compare(_EQUAL, kind)
 
@@ -99,7 +100,8 @@ def _order(bits: int) -> bytes:
     return bits.to_bytes(4, sys.byteorder)
 
 
-def _masked(mask: bytes) -> bytes:
+def masked(mask: bytes) -> bytes:
+    """Keep these bits of what was loaded."""
     return _expression(
         "bitwise",
         wire.u32(1, _REGISTER),
@@ -116,23 +118,23 @@ def _transport_byte(offset: int) -> bytes:
     return _expression("payload", wire.u32(1, _REGISTER), *where)
 
 
-def looked_up(set_name: str, number: int) -> bytes:
-    """Match what was loaded if it is in a set that the same transaction makes."""
-    return _expression("lookup", wire.text(1, set_name), wire.u32(2, _REGISTER), wire.u32(4, number))
+def looked_up(set_name: str, number: int, *, inverted: bool = False) -> bytes:
+    """Match what was loaded if it is in a set that the same transaction makes; `inverted`, if it isn't."""
+    flags = (wire.u32(5, _INVERTED),) if inverted else ()
+    return _expression("lookup", wire.text(1, set_name), wire.u32(2, _REGISTER), wire.u32(4, number), *flags)
+
+
+def source(family: Family) -> bytes:
+    """Load the address that a packet comes from."""
+    offset, length = _SOURCE[family]
+    network_header = 1
+    where = (wire.u32(2, network_header), wire.u32(3, offset), wire.u32(4, length))
+    return _expression("payload", wire.u32(1, _REGISTER), *where)
 
 
 def source_in(family: Family, set_name: str) -> bytes:
     """Match packets whose source address is in a set."""
-    offset, length = _SOURCE[family]
-    network_header = 1
-    load = _expression(
-        "payload",
-        wire.u32(1, _REGISTER),
-        wire.u32(2, network_header),
-        wire.u32(3, offset),
-        wire.u32(4, length),
-    )
-    return load + _expression("lookup", wire.text(1, set_name), wire.u32(2, _REGISTER))
+    return source(family) + _expression("lookup", wire.text(1, set_name), wire.u32(2, _REGISTER))
 
 
 def is_reply() -> bytes:

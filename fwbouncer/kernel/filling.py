@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import FOREVER, Change, Element, Kind, Millis, SetChange, SetKey
 from fwbouncer.kernel import elements, mend, nft
+from fwbouncer.kernel.called import set_name
 from fwbouncer.kernel.nft import Verb
-from fwbouncer.kernel.ruleset import set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

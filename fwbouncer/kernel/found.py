@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import NEVER_BLOCK, ONE_GROUP, Family, Kind, Layout, SetKey
+from fwbouncer.errors import KernelError, NoSuchObject
 from fwbouncer.kernel import nft
-from fwbouncer.kernel.ruleset import never_set
+from fwbouncer.kernel.called import never_set
 
 if TYPE_CHECKING:
     from fwbouncer.config.schema import Nft
@@ -31,6 +32,21 @@ def target_of(place: Nft, name: str, there: StandingSet) -> SetKey | None:
     if group.endswith(_RANGES):
         return SetKey(group.removesuffix(_RANGES), place.family, Kind.RANGES)
     return SetKey(group, place.family, Kind.HOSTS)
+
+
+def check_given(place: Nft, table: Standing) -> None:
+    """Refuse a table of the administrator's that can't be filled. Raises KernelError."""
+    family = "ip" if place.family is Family.V4 else "ip6"
+    if not table.exists:
+        raise NoSuchObject(
+            f"set-only: there is no table {family} {place.table}; "
+            f"create it, with the rules that use its sets, before fwbouncer starts"
+        )
+    given = table.sets.get(place.blacklists)
+    if given is not None and given.key_type != nft.KEY_TYPE[place.family]:
+        raise KernelError(
+            f"set-only: set {place.blacklists} in table {family} {place.table} holds no addresses"
+        )
 
 
 class Found:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Hook
 from fwbouncer.kernel import nft, port_match, wire
+from fwbouncer.kernel.called import is_of_group, never_set, opening_chain
 from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
-from fwbouncer.kernel.ruleset import is_of_group, never_set, opening_chain
+from fwbouncer.kernel.ruleset import BANNED, NEAR
 from fwbouncer.kernel.standing import MADE_HERE, Standing, StandingChain, StandingSet, comment
 from fwbouncer.kernel.wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Message
 
@@ -74,12 +75,13 @@ def outrun(standing: Standing, place: Nft, wanted: Skeleton) -> frozenset[str]:
 def _let_go(standing: Standing, chain: Chain) -> bool:
     """Tell whether a chain changes in more than that it looks into more sets."""
     before = standing.chains.get(chain.name)
-    comments = [rule.comment for rule in chain.rules]
     if before is None or not before.accepts:
         return False
-    more = [comment for comment in comments if comment not in before.rules]
-    kept = tuple(comment for comment in comments if comment not in more)
-    return kept != before.rules or not all(comment.startswith("banned by ") for comment in more)
+    rules = [rule for rule in before.rules if not rule.startswith(NEAR)]
+    after = [rule.comment for rule in chain.rules if not rule.purpose.startswith(NEAR)]
+    more = [comment for comment in after if comment not in rules]
+    kept = [comment for comment in after if comment in rules]
+    return kept != rules or not all(comment.startswith(BANNED) for comment in more)
 
 
 def mend(

@@ -18,10 +18,11 @@ from fwbouncer.core.model import (
     Layout,
     Millis,
 )
-from fwbouncer.errors import KernelBusy, KernelError, NoSuchObject, NotPermitted
-from fwbouncer.kernel import elements, filling, lookup, mend, nft, ruleset, standing, wire
+from fwbouncer.errors import KernelBusy, KernelError, NotPermitted
+from fwbouncer.kernel import called, elements, filling, lookup, mend, nft, ruleset, standing, wire
 from fwbouncer.kernel.backend import Clock, Counted, Held
-from fwbouncer.kernel.found import Found, target_of
+from fwbouncer.kernel.found import Found, check_given, target_of
+from fwbouncer.kernel.near import Near
 from fwbouncer.kernel.nft import Verb, request
 from fwbouncer.kernel.socket import NetlinkSocket
 from fwbouncer.kernel.standing import Standing
@@ -51,6 +52,7 @@ class Nftables:
         self._owned = owned
         self._standing: dict[Family, Standing] = {family: Standing() for family in config.nft}
         self._groups: dict[Family, dict[str, set[Kind]]] = {family: {} for family in config.nft}
+        self._near = Near()
         self._replace: set[Family] = set()
         self._idle: dict[Family, set[str]] = {}  # empty sets of policies that are configured no more
         self._whole: bool | None = None  # None where it must be found out
@@ -91,6 +93,7 @@ class Nftables:
         Where the socket's buffer may not grow as large (in a user namespace), in as few as possible: see `halves`.
         Where the configuration moves rules ahead to an earlier hook, in two, so that no packet slips between.
         """
+        self._near.expect(change)
         keep = {
             family: mend.outrun(self._standing[family], place, self._wanted(place, change))
             for family, place in self._config.nft.items()
@@ -152,7 +155,7 @@ class Nftables:
             life = standing.handle(reader, family, place.table)
             for name, (packets, octets) in standing.counters(reader, family, place.table).items():
                 group = name.removeprefix(f"{place.blacklists}-")
-                if name == ruleset.never_set(place):
+                if name == called.never_set(place):
                     found.append(Counted(NEVER_BLOCK, family, packets, octets, life))
                 elif group != name or name == PROCESSED:
                     found.append(Counted(group, family, packets, octets, life))
@@ -207,7 +210,7 @@ class Nftables:
         for target in change:
             if target.family is place.family:
                 groups.setdefault(target.group, set()).add(target.kind)
-        return ruleset.skeleton(self._config, place, groups)
+        return ruleset.skeleton(self._config, place, groups, self._near.blocks(place.family))
 
     def _dump(self, *, last: bool) -> Holding:
         holding: Holding = {}
@@ -218,7 +221,7 @@ class Nftables:
         for family, place in self._config.nft.items():
             table = standing.read(self._sock, family, place.table)
             if place.set_only:
-                self._check_given(place, table)
+                check_given(place, table)
             elif mend.must_be_replaced(table, place, owned=self._owned, port=self._sock.port):
                 self._replace.add(family)
                 table = Standing()
@@ -233,21 +236,9 @@ class Nftables:
                     self._idle.setdefault(family, set()).add(name)
                     self._groups[family][target.group].discard(target.kind)
         self._layout = found.layout()
+        self._near = Near()
+        self._near.find(holding)
         return holding
-
-    @staticmethod
-    def _check_given(place: Nft, table: Standing) -> None:
-        family = "ip" if place.family is Family.V4 else "ip6"
-        if not table.exists:
-            raise NoSuchObject(
-                f"set-only: there is no table {family} {place.table}; "
-                f"create it, with the rules that use its sets, before fwbouncer starts"
-            )
-        given = table.sets.get(place.blacklists)
-        if given is not None and given.key_type != nft.KEY_TYPE[place.family]:
-            raise KernelError(
-                f"set-only: set {place.blacklists} in table {family} {place.table} holds no addresses"
-            )
 
     def _read_elements(
         self, place: Nft, name: str, flags: int, *, tolerant: bool
@@ -279,7 +270,7 @@ class Nftables:
         now = self._clock()
         for target, part in change.items():
             place = self._config.nft[target.family]
-            there = self._standing[target.family].sets.get(ruleset.set_name(place, target))
+            there = self._standing[target.family].sets.get(called.set_name(place, target))
             yield from filling.filling(place, target, there, part, now)
 
     def _empty(self, place: Nft, found: Standing) -> None:

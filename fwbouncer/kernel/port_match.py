@@ -1,7 +1,4 @@
-"""Matches TCP and UDP by the port that a packet was sent to, before translation and behind it.
-
-The ports stand in anonymous sets, which belong to one rule and come and go with it.
-"""
+"""Matches by sets that belong to one rule and come and go with it: ports, before translation and behind it; blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 from fwbouncer.core.ports import LAST, Ports
 from fwbouncer.kernel import expressions as match
 from fwbouncer.kernel import nft, wire
-from fwbouncer.kernel.nft import Verb, request
+from fwbouncer.kernel.nft import KEY_TYPE, Verb, request
 from fwbouncer.kernel.wire import NLM_F_CREATE, Message
 
 if TYPE_CHECKING:
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
 
     from fwbouncer.config.schema import Nft
     from fwbouncer.core.ports import Span
+    from fwbouncer.kernel.near import Blocks
 
 _NAME = "__set%d"  # the kernel puts a number in
 _PROTOCOL, _SERVICE = (12, 1), (13, 2)  # what nft prints as inet_proto and inet_service, and their sizes
@@ -35,6 +33,12 @@ class Anonymous:
     number: int
     kind: tuple[int, int]  # key type and size
     spans: tuple[Span, ...]
+    digest: bytes = b""  # of a large set's contents
+
+    @property
+    def contents(self) -> bytes:
+        """Return what tells this set from another in the same place."""
+        return self.digest or repr(self).encode()
 
     @property
     def interval(self) -> bool:
@@ -54,6 +58,7 @@ class Matchers:
     """Makes them for one table, each set with a number of its own."""
 
     def __init__(self, place: Nft) -> None:
+        self._family = place.family
         self._number = place.family.value * _NUMBERS
 
     def sent_to(self, ports: Ports, *, tcp_alone: bool = False) -> Matcher:
@@ -71,6 +76,14 @@ class Matchers:
             self._looked_up(original, ports, tcp_alone),
             self._looked_up(untracked, ports, tcp_alone),
         )
+
+    def outside(self, blocks: Blocks) -> Matcher:
+        """Match sources in none of these blocks."""
+        self._number += 1
+        kind = (KEY_TYPE[self._family], self._family.size)
+        load = match.source(self._family) + match.masked(blocks.mask)
+        made = Anonymous(self._number, kind, blocks.spans, blocks.digest)
+        return Matcher(load + match.looked_up(_NAME, made.number, inverted=True), (made,))
 
     def _looked_up(self, load: bytes, ports: Ports, tcp_alone: bool) -> Matcher:
         services = self._set(_SERVICE, ports.spans)
@@ -92,7 +105,7 @@ def create(place: Nft, made: Anonymous) -> Iterator[Message]:
     head = wire.text(1, place.table) + wire.text(2, _NAME)
     form = (wire.u32(3, flags), wire.u32(4, key_type), wire.u32(5, size), wire.u32(10, made.number))
     order = wire.attribute(13, _BIG_ENDIAN)
-    about = f"create a set of {len(made.spans)} ports or protocols"
+    about = f"create a set of {len(made.spans)} for a rule"
     yield request(Verb.NEW_SET, place.family, head, *form, order, flags=NLM_F_CREATE, about=about)
     elements = b"".join(_elements(made, interval=interval))
     listed = wire.nested(3, elements) + wire.u32(4, made.number)

@@ -8,7 +8,8 @@ chain <chain>-<hook>            one for each hook, for bans that close everythin
     counter processed           unless it was counted before
     replies pass                connections that this host opened
     judged before tracking      what opens a connection needs no second look
-    source in a group's set     jump to the group's chain
+    source in a group's set     jump to the group's chain; hosts first
+    near no banned network      return, ahead of the sets of networks: see `near`
 chain <chain>-opening           for bans that close everything: source in a group's set, jump to the group's chain
 chain <chain>-ports[-<policy>]  likewise, for bans that close some ports
 chain <chain>-by-<group>        what is met only by who is banned
@@ -30,22 +31,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2s
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from fwbouncer.config.schema import Config, Hook, Nft, Replies
 from fwbouncer.core.model import NEVER_BLOCK, PROCESSED, Family, Kind, SetKey
-from fwbouncer.core.names import parts
 from fwbouncer.core.policy import Action, Policy
 from fwbouncer.core.ports import NO_PORTS, Ports
 from fwbouncer.kernel import expressions as match
+from fwbouncer.kernel.called import counter_name, group_chain, never_set, opening_chain, set_name
 from fwbouncer.kernel.port_match import Anonymous, Matcher, Matchers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from fwbouncer.kernel.near import Blocks
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before knows nothing of connections
 _RAW = -300  # NF_IP_PRI_RAW: behind the reassembly of fragments, before tracking and translation
-_BY = "-by-"
+# How the purposes of rules begin that come and go with what is banned.
+BANNED, NEAR = "banned by ", "near no banned network"
 _LOG_RATE, _LOG_BURST = 10, 50  # packets a second; a flood must not fill the log
 
 
@@ -60,7 +65,7 @@ class Rule:
     @property
     def comment(self) -> str:
         """Return what nft shows beside the rule, and by which we know it again."""
-        whole = self.expressions + repr(self.sets).encode() if self.sets else self.expressions
+        whole = b"".join((self.expressions, *(made.contents for made in self.sets)))
         return f"{self.purpose} [{blake2s(whole, digest_size=4).hexdigest()}]"
 
 
@@ -83,41 +88,13 @@ class Skeleton:
     sets: tuple[tuple[str, bool], ...]  # name, whether it holds intervals
 
 
-def set_name(place: Nft, target: SetKey) -> str:
-    """Return the kernel's name for a set."""
-    if target.group == NEVER_BLOCK:
-        return never_set(place)
-    base = place.blacklists if place.set_only else f"{place.blacklists}-{target.group}"
-    return f"{base}-ranges" if target.kind is Kind.RANGES else base
+def skeleton(
+    config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], near: Blocks | None
+) -> Skeleton:
+    """Lay out one family's table for the groups that there are, and for banned networks in no blocks but these.
 
-
-def never_set(place: Nft) -> str:
-    """Return the name of the set of those who are never blocked, and of its counter."""
-    return f"{place.table}-{NEVER_BLOCK}"
-
-
-def counter_name(place: Nft, group: str) -> str:
-    """Return the name of a group's counter: one for all policies of an origin."""
-    return f"{place.blacklists}-{parts(group)[0]}"
-
-
-def opening_chain(place: Nft) -> str:
-    """Return the name of the chain that judges what opens a connection."""
-    return f"{place.chain}-opening"
-
-
-def group_chain(place: Nft, group: str) -> str:
-    """Return the name of the chain for those whom a group's sets hold."""
-    return f"{place.chain}{_BY}{group}"
-
-
-def is_of_group(place: Nft, chain: str) -> bool:
-    """Tell such a chain by its name."""
-    return chain.startswith(f"{place.chain}{_BY}")
-
-
-def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -> Skeleton:
-    """Lay out one family's table for the groups that there are. The never-block set is there in any case."""
+    The never-block set is there in any case.
+    """
     targets = [
         SetKey(group, place.family, kind)
         for group in sorted(groups.keys() - {NEVER_BLOCK})
@@ -127,7 +104,7 @@ def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -
     if place.set_only:
         return Skeleton((), (), tuple(sets))
     never = never_set(place)
-    chains = _Table(config, place, targets).chains()
+    chains = _Table(config, place, targets, near).chains()
     counters = (PROCESSED, never, *dict.fromkeys(counter_name(place, target.group) for target in targets))
     return Skeleton(tuple(chains), counters, ((never, True), *sets))
 
@@ -135,8 +112,9 @@ def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]]) -
 class _Table:
     """One family's chains in the making."""
 
-    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey]) -> None:
+    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey], near: Blocks | None) -> None:
         self._config, self._place, self._matchers = config, place, Matchers(place)
+        self._near = near
         self._policies = [policy for policy in config.policies if not policy.passes]
         self._targets: dict[str, list[SetKey]] = {}
         for target in targets:
@@ -151,9 +129,9 @@ class _Table:
         yield from self._met_by_the_banned()
         for policy in self._policies:
             if policy.ports is not None:
-                yield Chain(self._called("ports", policy), None, 0, tuple(self._bans(policy)))
+                yield Chain(self._called("ports", policy), None, 0, tuple(self._bans([policy])))
         if opening:
-            bans = (rule for policy in self._policies if self._opens(policy) for rule in self._bans(policy))
+            bans = self._bans([policy for policy in self._policies if self._opens(policy)])
             yield Chain(opening_chain(place), None, 0, tuple(bans))
         if early:
             hook = Hook.PREROUTING
@@ -199,12 +177,13 @@ class _Table:
             target = match.verdict(match.JUMP, opening_chain(self._place))
             for opens in match.openings(self._place.family):
                 yield Rule("opens a connection", opens + target)
+        everything = [policy for policy in self._policies if self._early(policy) is None]
         for policy in self._policies:
-            ports = self._early(policy)
-            if ports is None:
-                yield from self._bans(policy)
-            elif ports:
+            if policy in everything:
+                yield from self._hosts(policy)
+            elif ports := self._early(policy):
                 yield self._jump(policy, self._matchers.sent_to(ports))
+        yield from self._networks(everything)
 
     def _at_hook(self, *, counted: bool, blind: bool) -> Iterator[Rule]:
         if counted:
@@ -215,25 +194,44 @@ class _Table:
         if late and all(map(self._opens, late)):
             for opens in match.openings(self._place.family):
                 yield Rule("judged before tracking", match.is_new() + opens + match.verdict(match.RETURN))
+        everything = [policy for policy in late if self._late(policy) is None]
         for policy in late:
-            ports = self._late(policy)
-            if ports is None:
-                yield from self._bans(policy)
-            elif blind:
-                yield self._jump(policy, self._matchers.sent_to(ports))
-            else:
-                yield from (self._jump(policy, each) for each in self._matchers.meant_for(ports))
+            if policy in everything:
+                yield from self._hosts(policy)
+            elif ports := self._late(policy):
+                matchers = [self._matchers.sent_to(ports)] if blind else self._matchers.meant_for(ports)
+                yield from (self._jump(policy, each) for each in matchers)
+        yield from self._networks(everything)
 
     def _jump(self, policy: Policy, matcher: Matcher) -> Rule:
         target = match.verdict(match.JUMP, self._called("ports", policy))
         return Rule(f"ports of {policy.name or 'default'}", matcher.expressions + target, matcher.sets)
 
-    def _bans(self, policy: Policy) -> Iterator[Rule]:
-        place = self._place
-        for target in self._targets.get(policy.name, ()):
-            banned = match.source_in(place.family, set_name(place, target))
-            by = match.verdict(match.JUMP, group_chain(place, target.group))
-            yield Rule(f"banned by {target.group}", banned + by)
+    def _bans(self, policies: Collection[Policy]) -> Iterator[Rule]:
+        yield from chain.from_iterable(map(self._hosts, policies))
+        yield from self._networks(policies)
+
+    def _hosts(self, policy: Policy) -> Iterator[Rule]:
+        return (self._ban(target) for target in self._of(policy) if target.kind is Kind.HOSTS)
+
+    def _networks(self, policies: Collection[Policy]) -> Iterator[Rule]:
+        """Yield the end of a chain: who is near no banned network leaves, the others are looked up among these."""
+        targets = [t for policy in policies for t in self._of(policy) if t.kind is Kind.RANGES]
+        if not targets or (self._near is not None and not self._near):
+            return
+        if self._near:
+            outside = self._matchers.outside(self._near)
+            leave = match.verdict(match.RETURN)
+            yield Rule(NEAR, outside.expressions + leave, outside.sets)
+        yield from map(self._ban, targets)
+
+    def _of(self, policy: Policy) -> list[SetKey]:
+        return self._targets.get(policy.name, [])
+
+    def _ban(self, target: SetKey) -> Rule:
+        banned = match.source_in(self._place.family, set_name(self._place, target))
+        by = match.verdict(match.JUMP, group_chain(self._place, target.group))
+        return Rule(f"{BANNED}{target.group}", banned + by)
 
     def _met_by_the_banned(self) -> Iterator[Chain]:
         """Yield what stands behind the lookups."""
@@ -243,7 +241,7 @@ class _Table:
                 yield Chain(self._called("deny", policy), None, 0, tuple(self._deny(policy)))
         yield Chain(f"{place.chain}-spared", None, 0, tuple(self._spared()))
         for policy in self._policies:
-            for group in dict.fromkeys(target.group for target in self._targets.get(policy.name, ())):
+            for group in dict.fromkeys(target.group for target in self._of(policy)):
                 yield Chain(group_chain(place, group), None, 0, tuple(self._by(group, policy)))
 
     def _spared(self) -> Iterator[Rule]:

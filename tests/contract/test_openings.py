@@ -313,3 +313,36 @@ def _echoed(version: int) -> bool:
 
 def _ours(version: int) -> str:
     return {4: "198.51.100.1", 6: "2001:db8:a::1"}[version]
+
+
+def test_networks_are_looked_up_only_where_some_are(subject: NftSubject) -> None:
+    """Networks bite at once wherever they come, far from others, in one block with them, huge, or by the thousand."""
+    backend = subject.backend()
+    apart = [f"198.18.{at}.0/24" for at in (0, 64, 255)] + ["198.19.7.0/30"]
+    for network in apart:
+        backend.apply(subject.change(add={network: 9 * MINUTE}))
+        assert backend.whole()
+        assert not subject.passing(network.replace(".0/", ".1/").partition("/")[0])
+    assert subject.passing("198.18.1.1", "198.19.7.9") == {"198.18.1.1", "198.19.7.9"}
+    backend.apply(subject.change(remove=(apart[0],), add={"2001:db8:ba0::/44": 9 * MINUTE}))
+    assert subject.passing("198.18.0.1", "2001:db8:baf::1") == {"198.18.0.1"}
+    many = [f"{first}.{second}.0.0/24" for first in range(20, 40) for second in range(0, 256, 2)]
+    backend.apply(subject.change(add=dict.fromkeys((*many, "2400::/12"), 9 * MINUTE)))
+    assert backend.whole()
+    assert subject.passing("198.18.64.1", "198.18.1.1", "2001:db8:baf::1") == {"198.18.1.1"}
+    assert subject.backend().whole()
+    backend.apply(subject.change(add={"198.18.1.0/24": 9 * MINUTE}))
+    assert not subject.passing("198.18.1.1")
+
+
+def test_a_network_in_a_new_place_is_banned_without_a_pause(subject: NftSubject) -> None:
+    """A network far from all others is banned in one transaction, and what was banned stays so."""
+    backend = subject.backend()
+    backend.apply(banning(subject))
+    with subject.watched(IN_RANGE[4]) as seen:
+        for at in range(40):
+            before = subject.generation()
+            backend.apply(subject.change(add={f"{20 + at}.7.0.0/16": 9 * MINUTE}))
+            assert subject.generation() == before + 1
+    assert seen
+    assert not any(seen)

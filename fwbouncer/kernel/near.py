@@ -1,0 +1,107 @@
+"""Where banned networks are, roughly: packets from elsewhere need not be looked up among them.
+
+A set of intervals is a tree, and each lookup walks down to its leaves: several times a hash set's cost, for each
+origin. So ahead of them one hash set tells whether any banned network has a part in the block of addresses that a
+packet comes from. The blocks are never too few: one stays here when its last ban ends, until all is read anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2s
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from fwbouncer.core.model import NEVER_BLOCK, Family, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fwbouncer.core.model import Change, Element, Holding, SetKey
+
+# Bits of an address that say in which block it is, the best choice first.
+_LENGTHS = {Family.V4: (16, 12, 8), Family.V6: (32, 28, 24, 20)}
+# What is written into a rule at once, again for every block that is new; and fits into one message of the kernel's.
+MOST = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Blocks of one size: what a packet's address may have in the bits of `mask`."""
+
+    mask: bytes
+    spans: tuple[
+        tuple[int, int], ...
+    ]  # their first addresses, each twice: as a set without intervals is written
+    digest: bytes
+
+    def __bool__(self) -> bool:
+        return bool(self.spans)
+
+
+class Near:
+    """Gathers the blocks of banned networks."""
+
+    def __init__(self) -> None:
+        self._families = {family: _Family(family.size, _LENGTHS[family]) for family in Family}
+
+    def find(self, holding: Holding) -> None:
+        """Take in what sets hold."""
+        for target, held in holding.items():
+            self._add(target, held)
+
+    def expect(self, change: Change) -> None:
+        """Take in what sets will hold."""
+        for target, part in change.items():
+            self._add(target, (element for element, _ in chain(part.add, part.renew)))
+
+    def blocks(self, family: Family) -> Blocks | None:
+        """Return the smallest blocks that are few enough; None where all are too many."""
+        return self._families[family].blocks()
+
+    def _add(self, target: SetKey, elements: Iterable[Element]) -> None:
+        if target.kind is Kind.RANGES and target.group != NEVER_BLOCK:
+            self._families[target.family].add(elements)
+
+
+class _Family:
+    """One family's blocks, in every size in which they are few enough."""
+
+    def __init__(self, size: int, lengths: tuple[int, ...]) -> None:
+        self._size = size
+        self._found: dict[int, set[int]] = {length: set() for length in lengths}
+        self._blocks: Blocks | None = None
+        self._changed = True
+
+    def add(self, elements: Iterable[Element]) -> None:
+        size = self._size
+        for element in elements:
+            first, last = int.from_bytes(element[:size], "big"), int.from_bytes(element[size:], "big")
+            for length in tuple(self._found):
+                self._add(length, first >> 8 * size - length, last >> 8 * size - length)
+
+    def blocks(self) -> Blocks | None:
+        if self._changed:
+            self._changed = False
+            self._blocks = self._gathered()
+        return self._blocks
+
+    def _add(self, length: int, first: int, last: int) -> None:
+        found = self._found[length]
+        if first == last and first in found:
+            return
+        self._changed = True
+        if last - first < MOST:
+            found.update(range(first, last + 1))
+        if last - first >= MOST or len(found) > MOST:
+            del self._found[length]
+
+    def _gathered(self) -> Blocks | None:
+        if not self._found:
+            return None
+        length, found = next(iter(self._found.items()))
+        rest = 8 * self._size - length
+        mask = (((1 << length) - 1) << rest).to_bytes(self._size, "big")
+        spans = tuple((block << rest, block << rest) for block in sorted(found))
+        digest = blake2s(repr((length, spans)).encode(), digest_size=8).digest()
+        return Blocks(mask, spans, digest)
