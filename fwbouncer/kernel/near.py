@@ -1,8 +1,8 @@
-"""Where banned networks are, roughly: packets from elsewhere need not be looked up among them.
+"""Where networks are, roughly, banned and spared ones: packets from elsewhere need not be looked up among them.
 
 A set of intervals is a tree, and each lookup walks down to its leaves: several times a hash set's cost, for each
-origin. So ahead of them one hash set tells whether any banned network has a part in the block of addresses that a
-packet comes from. The blocks are never too few: one stays here when its last ban ends, until all is read anew.
+origin. So ahead of them one hash set tells whether any network has a part in the block of addresses that a packet
+comes from. The blocks are never too few: one stays here when its last network goes, until all is read anew.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ class Blocks:
 
 
 class Near:
-    """Gathers the blocks of banned networks."""
+    """Gathers the blocks of banned networks, and of who is never blocked."""
 
     def __init__(self) -> None:
-        self._families = {family: _Family(family.size, _LENGTHS[family]) for family in Family}
+        self._banned, self._spared = (
+            {family: _Family(family.size, _LENGTHS[family]) for family in Family} for _ in range(2)
+        )
 
     def find(self, holding: Holding) -> None:
         """Take in what sets hold."""
@@ -55,13 +57,18 @@ class Near:
         for target, part in change.items():
             self._add(target, (element for element, _ in chain(part.add, part.renew)))
 
-    def blocks(self, family: Family) -> Blocks | None:
+    def banned(self, family: Family) -> Blocks | None:
         """Return the smallest blocks that are few enough; None where all are too many."""
-        return self._families[family].blocks()
+        return self._banned[family].blocks()
+
+    def spared(self, family: Family) -> Blocks | None:
+        """Return the same for who is never blocked."""
+        return self._spared[family].blocks()
 
     def _add(self, target: SetKey, elements: Iterable[Element]) -> None:
-        if target.kind is Kind.RANGES and target.group != NEVER_BLOCK:
-            self._families[target.family].add(elements)
+        if target.kind is Kind.RANGES:
+            found = self._spared if target.group == NEVER_BLOCK else self._banned
+            found[target.family].add(elements)
 
 
 class _Family:

@@ -210,7 +210,7 @@ class Nftables:
         for target in change:
             if target.family is place.family:
                 groups.setdefault(target.group, set()).add(target.kind)
-        return ruleset.skeleton(self._config, place, groups, self._near.blocks(place.family))
+        return ruleset.skeleton(self._config, place, groups, self._near)
 
     def _dump(self, *, last: bool) -> Holding:
         holding: Holding = {}

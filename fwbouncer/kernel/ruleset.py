@@ -45,7 +45,7 @@ from fwbouncer.kernel.port_match import Anonymous, Matcher, Matchers
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from fwbouncer.kernel.near import Blocks
+    from fwbouncer.kernel.near import Blocks, Near
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before knows nothing of connections
 _RAW = -300  # NF_IP_PRI_RAW: behind the reassembly of fragments, before tracking and translation
@@ -88,10 +88,8 @@ class Skeleton:
     sets: tuple[tuple[str, bool], ...]  # name, whether it holds intervals
 
 
-def skeleton(
-    config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], near: Blocks | None
-) -> Skeleton:
-    """Lay out one family's table for the groups that there are, and for banned networks in no blocks but these.
+def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], near: Near) -> Skeleton:
+    """Lay out one family's table for the groups that there are, and for networks in no blocks but these.
 
     The never-block set is there in any case.
     """
@@ -112,9 +110,9 @@ def skeleton(
 class _Table:
     """One family's chains in the making."""
 
-    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey], near: Blocks | None) -> None:
+    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey], near: Near) -> None:
         self._config, self._place, self._matchers = config, place, Matchers(place)
-        self._near = near
+        self._near, self._near_spared = near.banned(place.family), near.spared(place.family)
         self._policies = [policy for policy in config.policies if not policy.passes]
         self._targets: dict[str, list[SetKey]] = {}
         for target in targets:
@@ -192,8 +190,9 @@ class _Table:
             yield Rule("replies pass", match.is_reply() + match.verdict(match.RETURN))
         late = [policy for policy in self._policies if self._late(policy) != NO_PORTS]
         if late and all(map(self._opens, late)):
-            for opens in match.openings(self._place.family):
-                yield Rule("judged before tracking", match.is_new() + opens + match.verdict(match.RETURN))
+            begins, echo = match.openings(self._place.family)
+            for opens in (match.is_new() + begins, echo):  # few packets are new: most leave the rule at once
+                yield Rule("judged before tracking", opens + match.verdict(match.RETURN))
         everything = [policy for policy in late if self._late(policy) is None]
         for policy in late:
             if policy in everything:
@@ -219,11 +218,14 @@ class _Table:
         targets = [t for policy in policies for t in self._of(policy) if t.kind is Kind.RANGES]
         if not targets or (self._near is not None and not self._near):
             return
-        if self._near:
-            outside = self._matchers.outside(self._near)
-            leave = match.verdict(match.RETURN)
-            yield Rule(NEAR, outside.expressions + leave, outside.sets)
+        yield from self._leave(NEAR, self._near)
         yield from map(self._ban, targets)
+
+    def _leave(self, purpose: str, blocks: Blocks | None) -> Iterator[Rule]:
+        """Yield what ends a chain for packets from none of these blocks."""
+        if blocks:
+            outside = self._matchers.outside(blocks)
+            yield Rule(purpose, outside.expressions + match.verdict(match.RETURN), outside.sets)
 
     def _of(self, policy: Policy) -> list[SetKey]:
         return self._targets.get(policy.name, [])
@@ -250,6 +252,7 @@ class _Table:
         if self._config.replies is Replies.PASS and family is Family.V6:
             # conntrack doesn't track it, and without it no packet of ours reaches a banned neighbour on our link
             yield Rule("neighbour discovery passes", match.is_neighbour_discovery() + accept)
+        yield from self._leave("near nobody who is spared", self._near_spared)
         yield Rule("never blocked", match.source_in(family, never) + match.count(never) + accept)
 
     def _by(self, group: str, policy: Policy) -> Iterator[Rule]:

@@ -20,7 +20,8 @@ _TCP, _UDP = 6, 17
 _ICMP = {4: (1, 8, 0), 6: (58, 128, 129)}  # protocol, types of an echo's request and of its reply
 _SYN, _ACK, _PUSH = 0x02, 0x10, 0x08
 KINDS = ("TCP SYN", "TCP data", "UDP", "ICMP echo")
-PEERS_PORT = 40_000
+PEERS_PORTS = {"TCP SYN": 40_001}  # whoever sends that has no connection yet
+_PEERS_PORT = 40_000
 _BODY = b"x" * 18  # so that the smallest frame has the 60 bytes of Ethernet's smallest
 
 
@@ -87,12 +88,12 @@ def door(host: Host, device: str) -> socket.socket:
 
 def frame(kind: str, wire: Wire, source: str, target: str, port: int) -> bytes:
     """Make one frame from a peer to a service."""
-    return _frame(kind, wire, source, target, (PEERS_PORT, port))
+    return _frame(kind, wire, source, target, (PEERS_PORTS.get(kind, _PEERS_PORT), port))
 
 
 def answer(kind: str, wire: Wire, source: str, target: str, port: int) -> bytes:
     """Make the frame with which a service (at `source`) would answer."""
-    return _frame(kind, wire, source, target, (port, PEERS_PORT), answers=True)
+    return _frame(kind, wire, source, target, (port, _PEERS_PORT), answers=True)
 
 
 def _frame(  # noqa: PLR0913 - all that stands in it
@@ -120,7 +121,7 @@ def _transport(
         body = struct.pack("!HHHH", *ports, 8 + len(_BODY), 0) + _BODY
         return _UDP, _summed(_UDP, 6, addresses, body)
     protocol, request, reply = _ICMP[version]
-    body = struct.pack("!BBHHH", reply if answers else request, 0, 0, PEERS_PORT, 1) + _BODY
+    body = struct.pack("!BBHHH", reply if answers else request, 0, 0, _PEERS_PORT, 1) + _BODY
     return protocol, _summed(protocol, 2, b"" if version == 4 else addresses, body)
 
 
