@@ -52,6 +52,13 @@ _END = """table inet behind {
     }
 }
 """
+# No reset may end the connections that frames of nobody's sockets opened.
+_SILENCE = """table inet silence {
+    chain output { type filter hook output priority -400
+        drop
+    }
+}
+"""
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 
 
@@ -85,7 +92,7 @@ class Road:
 
     def track(self) -> None:
         """Track connections, as the rules of most hosts make the kernel do, and open some from every peer."""
-        self.host.run("nft", "-f", "-", text=_STATEFUL)
+        self.host.run("nft", "-f", "-", text=_STATEFUL + _SILENCE)
         for version, target in ((v, t) for v in HERE for t in (HERE, BEHIND)):
             for kind in KINDS[1:]:
                 peers = PEERS[version]
