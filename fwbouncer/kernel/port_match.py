@@ -32,13 +32,18 @@ class Anonymous:
 
     number: int
     kind: tuple[int, int]  # key type and size
-    spans: tuple[Span, ...]
-    digest: bytes = b""  # of a large set's contents
+    spans: tuple[Span, ...] = ()
+    blocks: Blocks | None = None  # instead of spans
 
     @property
     def contents(self) -> bytes:
         """Return what tells this set from another in the same place."""
-        return self.digest or repr(self).encode()
+        return self.blocks.digest if self.blocks else repr(self).encode()
+
+    @property
+    def count(self) -> int:
+        """Say how many elements it has, where each is a single one."""
+        return self.blocks.count if self.blocks else len(self.spans)
 
     @property
     def interval(self) -> bool:
@@ -82,7 +87,7 @@ class Matchers:
         self._number += 1
         kind = (KEY_TYPE[self._family], self._family.size)
         load = match.source(self._family) + match.masked(blocks.mask)
-        made = Anonymous(self._number, kind, blocks.spans, blocks.digest)
+        made = Anonymous(self._number, kind, blocks=blocks)
         return Matcher(load + match.looked_up(_NAME, made.number, inverted=True), (made,))
 
     def _looked_up(self, load: bytes, ports: Ports, tcp_alone: bool) -> Matcher:
@@ -105,13 +110,13 @@ def create(place: Nft, made: Anonymous) -> Iterator[Message]:
     head = wire.text(1, place.table) + wire.text(2, _NAME)
     form = (wire.u32(3, flags), wire.u32(4, key_type), wire.u32(5, size), wire.u32(10, made.number))
     # A set of which the kernel knows the size beforehand is a table without pointers; it is looked up much faster.
-    size_known = () if interval else (wire.nested(9, wire.u32(1, len(made.spans))),)
+    size_known = () if interval else (wire.nested(9, wire.u32(1, made.count)),)
     order = wire.attribute(13, _BIG_ENDIAN)
-    about = f"create a set of {len(made.spans)} for a rule"
+    about = f"create a set of {made.count} for a rule"
     yield request(
         Verb.NEW_SET, place.family, head, *form, *size_known, order, flags=NLM_F_CREATE, about=about
     )
-    elements = b"".join(_elements(made, interval=interval))
+    elements = made.blocks.elements if made.blocks else b"".join(_elements(made, interval=interval))
     listed = wire.nested(3, elements) + wire.u32(4, made.number)
     yield request(Verb.NEW_ELEMENT, place.family, head, listed, flags=NLM_F_CREATE, about="fill that set")
 
