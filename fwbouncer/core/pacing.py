@@ -51,14 +51,19 @@ class Pacing:
             return max(1, int(self._interval * self._random()))
         return self._spread(self._interval, 0.05)
 
-    def failed(self, now: Millis) -> Millis:
-        """Note a poll that brought no page; return how long to wait for the next."""
+    def failed(self, now: Millis, took: Millis = 0) -> Millis:
+        """Note a poll that brought no page, and how long that lasted; return how long to wait for the next."""
         if self._failing_since is None:
             self._failing_since = now
         self._in_step = True
         eager = now - self._failing_since < EAGER_FOR
-        wait = min(self._wait, EAGER_RETRY if eager else max(SLOWEST_RETRY, self._interval))
+        slowest = max(SLOWEST_RETRY, self._interval)
+        wait = min(self._wait, EAGER_RETRY if eager else slowest)
         self._wait = 2 * wait
+        if (
+            took > EAGER_FOR
+        ):  # a LAPI with more to do than it can: asked again at once it would have even more
+            wait = max(wait, min(took, slowest))
         # Downwards only, so that the promised longest wait holds.
         return max(1, int(wait * (1 - 0.25 * self._random())))
 

@@ -96,9 +96,9 @@ class Poller:
             if self.last_answer is None:
                 await self._keeper.at_rest()
                 raise
-            return self._failed("the LAPI refuses our key now; the bans stay as they are")
+            return self._failed(began, "the LAPI refuses our key now; the bans stay as they are")
         except LapiError as error:
-            return self._failed(str(error))
+            return self._failed(began, str(error))
         finally:
             self.asking = None
         now = self._clock()
@@ -120,12 +120,13 @@ class Poller:
             self._keeper.wake()
         return self.pacing.succeeded(now)
 
-    def _failed(self, words: str) -> Millis:
+    def _failed(self, began: Millis, words: str) -> Millis:
         if words != self.error:
             for line in words.splitlines():
                 _log.error("%s", line, extra=fields("outage"))
         self.error = words
-        return self.pacing.failed(self._clock())
+        now = self._clock()
+        return self.pacing.failed(now, now - began)
 
     def _tell(self, page: Page, taken: Taken) -> None:
         for count, word in ((taken.ended, "deleted"), (taken.added, "added")):

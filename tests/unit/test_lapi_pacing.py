@@ -83,6 +83,13 @@ def test_long_outages_are_asked_seldom(interval: int) -> None:
     assert times.failing_since == 0
 
 
+def test_an_overloaded_lapi_is_left_in_peace() -> None:
+    """Who got no answer in half a minute waits about as long before asking again; a refusal is tried again at once."""
+    for seed in range(50):
+        assert 22 * SECOND < pacing(seed=seed).failed(35 * SECOND, took=35 * SECOND) <= 30 * SECOND
+        assert pacing(seed=seed).failed(5 * SECOND, took=5 * SECOND) <= 100
+
+
 def test_a_page_ends_the_outage() -> None:
     """After a page the interval counts again, and the next outage starts with quick retries."""
     times = pacing()
