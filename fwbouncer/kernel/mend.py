@@ -201,8 +201,10 @@ def _chains(standing: Standing, place: Nft, wanted: Skeleton, keep: Collection[s
     strange = [name for name in standing.chains if name not in names]
     ours = [chain for chain in wanted.chains if chain.name not in keep]
     moved = [c.name for c in ours if c.name in standing.chains and _moved(standing.chains[c.name], c)]
-    # A chain that others jump to and that goes may be one of ours under another name: then they must jump elsewhere.
-    lost = any(standing.chains[name].hook is None for name in strange)
+    # One of ours may stand there under another name: then what jumps to it must jump elsewhere.
+    lost = any(standing.chains[name].hook is None for name in strange) and any(
+        c.hook is None and c.name not in standing.chains for c in ours
+    )
     stale = [c for c in ours if lost or c.name in moved or _rules_differ(standing, c)]
     for name in {*strange, *(chain.name for chain in stale if chain.name in standing.chains)}:
         yield _about_chain(Verb.DEL_RULE, place, name, "empty", key=2)

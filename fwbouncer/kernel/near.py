@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2s
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fwbouncer.core.model import NEVER_BLOCK, Family, Kind
 from fwbouncer.kernel import wire
@@ -39,6 +39,9 @@ class Blocks:
         return self.count > 0
 
 
+Around: TypeAlias = tuple[Blocks | None, Blocks | None]  # of banned networks, and of who is never blocked
+
+
 class Near:
     """Gathers the blocks of banned networks, and of who is never blocked."""
 
@@ -57,13 +60,9 @@ class Near:
         for target, part in change.items():
             self._add(target, (element for element, _ in chain(part.add, part.renew)))
 
-    def banned(self, family: Family) -> Blocks | None:
+    def around(self, family: Family) -> Around:
         """Return the smallest blocks that are few enough; None where all are too many."""
-        return self._banned[family].blocks()
-
-    def spared(self, family: Family) -> Blocks | None:
-        """Return the same for who is never blocked."""
-        return self._spared[family].blocks()
+        return self._banned[family].blocks(), self._spared[family].blocks()
 
     def _add(self, target: SetKey, elements: Iterable[Element]) -> None:
         if target.kind is Kind.RANGES:

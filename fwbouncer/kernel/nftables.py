@@ -53,6 +53,9 @@ class Nftables:
         self._standing: dict[Family, Standing] = {family: Standing() for family in config.nft}
         self._groups: dict[Family, dict[str, set[Kind]]] = {family: {} for family in config.nft}
         self._near = Near()
+        self._made: dict[
+            Family, tuple[object, ruleset.Skeleton]
+        ] = {}  # what it was made from, and the last skeleton
         self._replace: set[Family] = set()
         self._idle: dict[Family, set[str]] = {}  # empty sets of policies that are configured no more
         self._whole: bool | None = None  # None where it must be found out
@@ -210,7 +213,12 @@ class Nftables:
         for target in change:
             if target.family is place.family:
                 groups.setdefault(target.group, set()).add(target.kind)
-        return ruleset.skeleton(self._config, place, groups, self._near)
+        near = self._near.around(place.family)
+        made = self._made.get(place.family)
+        if made is None or made[0] != (groups, near):  # with many groups it takes milliseconds
+            skeleton = ruleset.skeleton(self._config, place, groups, near)
+            made = self._made[place.family] = (groups, near), skeleton
+        return made[1]
 
     def _dump(self, *, last: bool) -> Holding:
         holding: Holding = {}

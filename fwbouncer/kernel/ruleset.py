@@ -18,10 +18,9 @@ chain <chain>-by-<group>        what is met only by who is banned
     counter of the group        drop (or goto the deny chain)
 chain <chain>-deny[-<policy>]   only where packets are logged or refused instead of dropped
 
-So a packet of somebody who is not banned pays for the lookups and for nothing else, and a flood of connections costs
-no tracking. Only tracking knows what answers a connection of ours: all else of a banned peer is judged behind it. (Of
-two ends that open one TCP connection at the same moment, each hears a SYN without ACK from the other. Where the one is
-banned, that is taken for a connection of its own.) With `replies: drop` everything is judged before tracking.
+So a flood of connections costs no tracking. Only tracking knows what answers a connection of ours: all else of a banned
+peer is judged behind it. (Of two ends that open one TCP connection at the same moment, each hears a SYN without ACK. If
+the other is banned, that is taken for a connection of its own.) With `replies: drop` all is judged before tracking.
 
 Where the administrator says at which hooks and priority the chains stand, everything stands there. Behind translation a
 port is the one that the peer asked for, as tracking remembers it.
@@ -29,7 +28,7 @@ port is the one that the peer asked for, as tracking remembers it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ from fwbouncer.kernel.port_match import Anonymous, Matcher, Matchers
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from fwbouncer.kernel.near import Blocks, Near
+    from fwbouncer.kernel.near import Around, Blocks
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: what stands there or before knows nothing of connections
 _RAW = -300  # NF_IP_PRI_RAW: behind the reassembly of fragments, before tracking and translation
@@ -56,17 +55,21 @@ _LOG_RATE, _LOG_BURST = 10, 50  # packets a second; a flood must not fill the lo
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. Its comment ends in a digest of what it does, so that a rule that was changed is known."""
+    """One rule. Its comment is what nft shows beside it, and by which we know it again.
+
+    It ends in a digest of what the rule does, so that one that was changed is known.
+    """
 
     purpose: str
     expressions: bytes
     sets: tuple[Anonymous, ...] = ()
+    comment: str = field(init=False)
 
-    @property
-    def comment(self) -> str:
-        """Return what nft shows beside the rule, and by which we know it again."""
+    def __post_init__(self) -> None:
+        """Compute the comment: it is compared with every change."""
         whole = b"".join((self.expressions, *(made.contents for made in self.sets)))
-        return f"{self.purpose} [{blake2s(whole, digest_size=4).hexdigest()}]"
+        comment = f"{self.purpose} [{blake2s(whole, digest_size=4).hexdigest()}]"
+        object.__setattr__(self, "comment", comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Skeleton:
     sets: tuple[tuple[str, bool], ...]  # name, whether it holds intervals
 
 
-def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], near: Near) -> Skeleton:
+def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], near: Around) -> Skeleton:
     """Lay out one family's table for the groups that there are, and for networks in no blocks but these.
 
     The never-block set is there in any case.
@@ -110,9 +113,9 @@ def skeleton(config: Config, place: Nft, groups: Mapping[str, Iterable[Kind]], n
 class _Table:
     """One family's chains in the making."""
 
-    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey], near: Near) -> None:
+    def __init__(self, config: Config, place: Nft, targets: Iterable[SetKey], near: Around) -> None:
         self._config, self._place, self._matchers = config, place, Matchers(place)
-        self._near, self._near_spared = near.banned(place.family), near.spared(place.family)
+        self._near, self._near_spared = near
         self._policies = [policy for policy in config.policies if not policy.passes]
         self._targets: dict[str, list[SetKey]] = {}
         for target in targets:
@@ -207,8 +210,7 @@ class _Table:
         return Rule(f"ports of {policy.name or 'default'}", matcher.expressions + target, matcher.sets)
 
     def _bans(self, policies: Collection[Policy]) -> Iterator[Rule]:
-        yield from chain.from_iterable(map(self._hosts, policies))
-        yield from self._networks(policies)
+        return chain(*map(self._hosts, policies), self._networks(policies))
 
     def _hosts(self, policy: Policy) -> Iterator[Rule]:
         return (self._ban(target) for target in self._of(policy) if target.kind is Kind.HOSTS)
