@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Transports = Callable[[Endpoint, Lapi], httpx.AsyncBaseTransport]
 
 _ERROR_BODY = 400  # bytes of an error's body that are worth reading
+_DATABASE_FAILED = 500
 _BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 
@@ -53,6 +54,7 @@ class _Attempt:
         self.connected = False  # a connection was made for it
         self.written = False  # at least its first byte may have left
         self.answered = False
+        self.status: int | None = None
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         del info
@@ -65,9 +67,13 @@ class _Attempt:
         return self.written and not self.connected and not self.answered
 
     @property
-    def unseen(self) -> bool:
-        """Whether the LAPI can't have seen it."""
-        return self.connected and not self.written
+    def harmless(self) -> bool:
+        """Whether the LAPI's cursor stands where it stood.
+
+        Either the request can't have come to it, or it says that its database failed: every LAPI moves the cursor
+        last, after an answer without an error. What asks for less keeps a LAPI in need from needing more.
+        """
+        return (self.connected and not self.written) or self.status == _DATABASE_FAILED
 
 
 class Client:
@@ -168,7 +174,7 @@ class Client:
         finally:
             if not complete:
                 # Also for another LAPI: those that share a database share our cursor.
-                self._cursor = self._cursor if attempt.unseen else None
+                self._cursor = self._cursor if attempt.harmless else None
                 await self._discard(at)
         return page
 
@@ -179,7 +185,7 @@ class Client:
         request = self._request(at, startup=startup)
         request.extensions = {"timeout": timeout.as_dict(), "trace": attempt.trace}
         response = await self._transport(at).handle_async_request(request)
-        attempt.answered = True
+        attempt.answered, attempt.status = True, response.status_code
         deadline.move(limits.body)
         async with aclosing(response):
             await self._check(at, response)
