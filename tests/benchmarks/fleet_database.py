@@ -55,7 +55,7 @@ class Sqlite:
 
 
 class Postgresql:
-    """A server of its own on a Unix socket, with nothing but PostgreSQL's default settings."""
+    """A server of its own on a Unix socket, with PostgreSQL's default settings."""
 
     name = "PostgreSQL"
 
@@ -67,7 +67,9 @@ class Postgresql:
         shutil.chown(self._folder, UNPRIVILEGED)
         self.config = (
             f"type: postgresql, user: crowdsec, password: none, db_name: postgres, sslmode: disable,"
-            f' host: "{self._folder}", port: 5432'
+            # PostgreSQL allows 100, and the LAPI would take as many: a second one, or what the first one left
+            # behind when it was killed, gets "too many clients already".
+            f' host: "{self._folder}", port: 5432, max_open_conns: 40'
         )
         data = str(self._folder / "data")
         self._log = (folder.parent / "postgresql.log").open("ab")

@@ -87,7 +87,6 @@ class Watched(Wire):
         counts.took.append((time.monotonic() - began) * 1000)
         counts.polls += 1
         counts.snapshots += "startup=true" in path
-        counts.failures += status != 200
         if self.found:
             counts.reached.setdefault(self._number, time.monotonic())
         return status
@@ -135,9 +134,12 @@ async def theirs(wire: Watched, counts: Counts, number: int, interval: float) ->
         try:
             if not wire.usable:
                 await wire.connect()
-            await wire.ask(f"{_ASKS}&startup=true" if startup else _ASKS, headers)
-            startup = False
+            status = await wire.ask(f"{_ASKS}&startup=true" if startup else _ASKS, headers)
         except OSError:
+            status = 0
+        if status == 200:
+            startup = False
+        else:
             counts.failures += 1
             if startup:
                 await asyncio.sleep(
