@@ -15,9 +15,10 @@ FIRST_RETRY: Millis = 50
 EAGER_FOR: Millis = 10 * SECOND
 EAGER_RETRY: Millis = 500
 SLOWEST_RETRY: Millis = 30 * SECOND
-# A LAPI that was away may have come back with an older database, or be another one. The snapshot that shows it comes
-# within this share of the usual time, not at once: all of a LAPI's bouncers see its restart in the same second.
-AFTER_OUTAGE = 0.25
+# A LAPI that was away may have come back with an older database, or be another one, so everything is asked for soon;
+# but not at once: all of a LAPI's bouncers see its restart in the same second. Spread over so many times what such a
+# page takes, 300 bouncers keep it as busy as one that asks again and again.
+AFTER_OUTAGE = 300
 
 
 class Pacing:
@@ -32,6 +33,7 @@ class Pacing:
         self._wait: Millis = FIRST_RETRY
         self._snapshot_due: Millis | None = None  # None: there was none yet
         self._suspicion_from: Millis = 0
+        self._page_takes: Millis = 0  # a page of everything
 
     def succeeded(self, now: Millis) -> Millis:
         """Note a parsed page; return how long to wait for the next.
@@ -40,8 +42,8 @@ class Pacing:
         begin together don't go on asking together.
         """
         if self._failing_since is not None and self._snapshot_due is not None:
-            soon = now + int(AFTER_OUTAGE * self._resync * self._random())
-            self._snapshot_due = min(self._snapshot_due, soon)
+            soon = min(AFTER_OUTAGE * self._page_takes, self._resync // 4)
+            self._snapshot_due = min(self._snapshot_due, now + int(soon * self._random()))
         self._failing_since = None
         self._wait = FIRST_RETRY
         in_step, self._in_step = self._in_step, False
@@ -60,9 +62,7 @@ class Pacing:
         slowest = max(SLOWEST_RETRY, self._interval)
         wait = min(self._wait, EAGER_RETRY if eager else slowest)
         self._wait = 2 * wait
-        if (
-            took > EAGER_FOR
-        ):  # a LAPI with more to do than it can: asked again at once it would have even more
+        if took > EAGER_FOR:  # a LAPI that can't cope: asked again at once it would have even more to do
             wait = max(wait, min(took, slowest))
         # Downwards only, so that the promised longest wait holds.
         return max(1, int(wait * (1 - 0.25 * self._random())))
@@ -75,6 +75,7 @@ class Pacing:
     def snapshot_taken(self, now: Millis, took: Millis) -> None:
         """Note a complete page of everything, and how long asking for it and reading it lasted."""
         self._failing_since = None
+        self._page_takes = took
         self._snapshot_due = now + self._spread(self._resync, 0.1)
         # Older LAPIs need minutes of database work for it: suspicion must not keep them busy with that alone.
         self._suspicion_from = now + max(10 * self._interval, 20 * took)
