@@ -26,6 +26,12 @@ WIDE_ADDED, WIDE_DELETED = "ms, a range over others added", "ms, a range over ot
 WARM = "warm start"
 ADOPTED, REPAIRED = "seconds until a new ban, after a crash", "seconds until all is back, after a flush"
 
+PACKETS = "packets"
+ACCEPTED, FORWARDED, FLOOD = "accepted", "forwarded", "flood"
+OPENINGS = ("TCP SYN", "ICMP echo")  # the kinds of packet that begin a connection
+TRACKED, UNTRACKED = "tracked", "not tracked"
+LEFT = "tracked connections left by a flood"
+
 
 def who(whose: str, mode: str) -> str:
     """Return what a contender is called in one of its modes."""
@@ -35,3 +41,8 @@ def who(whose: str, mode: str) -> str:
 def changed(count: int, deed: str) -> str:
     """Return what a change is called: so many added, renewed or deleted."""
     return f"ms, {count:,} {deed}"
+
+
+def paid(what: str, kind: str, version: int, words: str) -> str:
+    """Return what the cost of a packet is called: `ns, flood, TCP SYN, IPv4, 1 origin, tracked`."""
+    return f"ns, {what}, {kind}, IPv{version}, {words}"

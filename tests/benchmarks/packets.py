@@ -17,7 +17,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import filled
+from tests.benchmarks import filled, names
+from tests.benchmarks.names import ACCEPTED, FLOOD, FORWARDED
 from tests.benchmarks.road import BEHIND, HERE, PEERS, Road, pinned, road
 from tests.benchmarks.static_lapi import StaticLapi
 from tests.lab.frames import KINDS
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
     from tests.benchmarks.contenders import Contender
     from tests.lab.frames import Volley
 
-PART = "packets"
+PART = names.PACKETS
 NOBODY, SENDING = "none", "sending"
-ACCEPTED, FORWARDED, FLOOD = "accepted", "forwarded", "flood"
-ENTRIES = "tracked connections left by a flood"
 _VOLLEYS = 12  # a turn, of each kind to each host
 _SOURCES = 256
 _FULL = 1_000_000  # a run with this many bans is one
@@ -51,7 +50,7 @@ class Case:
     def words(self) -> str:
         """Say what it is, but for the size."""
         origins = "1 origin" if self.origins == 1 else f"{self.origins} origins"
-        return f"{origins}, {'tracked' if self.tracked else 'not tracked'}"
+        return f"{origins}, {names.TRACKED if self.tracked else names.UNTRACKED}"
 
 
 def _cases(*sizes: int) -> tuple[Case, ...]:
@@ -84,11 +83,6 @@ def run(bench: Bench) -> None:
             _measure(bench, places, case)
             for place in places:
                 place.road.clear()
-
-
-def quantity(what: str, kind: str, version: int, words: str) -> str:
-    """Name a quantity: `ns, flood, TCP SYN, IPv4, 1 origin, tracked`."""
-    return f"ns, {what}, {kind}, IPv{version}, {words}"
 
 
 @contextlib.contextmanager
@@ -140,7 +134,7 @@ def _compare(  # noqa: PLR0913 - which packets, and where
     roads[SENDING] = places[0].road
     volleys[SENDING] = places[0].road.astray(kind, sources, target)
     before = {place.name: place.road.tracked() for place in places}
-    name = quantity(what, kind, version, case.words)
+    name = names.paid(what, kind, version, case.words)
     for _ in range(bench.times):
         times = _turn(roads, volleys)
         sending = times.pop(SENDING)
@@ -148,7 +142,7 @@ def _compare(  # noqa: PLR0913 - which packets, and where
             bench.measures.add(PART, name, who, case.size, spent - sending)
         bench.measures.add(PART, name, SENDING, case.size, sending, "subtracted from the others")
     if what == FLOOD and case.tracked:
-        words = f"{ENTRIES}, {kind}, IPv{version}, {case.words}"
+        words = f"{names.LEFT}, {kind}, IPv{version}, {case.words}"
         for place in places:
             left = max(0, place.road.tracked() - before[place.name])
             bench.measures.add(PART, words, place.name, case.size, left)

@@ -81,7 +81,7 @@ def goals(lines: list[Target]) -> str:
             else f"missed by {number(missed)} times"
         )
         reached = "" if each.reached is None else f"{number(each.reached)} {each.unit}"
-        rows.append([each.what, f"{sign} {each.wanted:g} {each.unit}", reached, verdict, each.note])
+        rows.append([each.what, f"{sign} {each.wanted:.3g} {each.unit}", reached, verdict, each.note])
     return _aligned(rows)
 
 

@@ -65,6 +65,7 @@ def targets(measures: Measures) -> list[Target]:
         *(line for mode in MODES for line in _change(measures, mode)),
         *(line for mode in MODES for line in _idle(measures, mode)),
         *(line for mode in MODES for line in _growth(measures, mode)),
+        *_packets(measures),
     ]
 
 
@@ -147,6 +148,43 @@ def _growth(measures: Measures, mode: str) -> Iterator[Target]:
         note = f"from {sizes[0]:,} to {sizes[1]:,}" if sizes else ""
         note += f"; {names.FLOOR}: {kernels:.2f}" if kernels and note else ""
         yield Target(f"{mode}, growth of {called}: against n log n", 1.0, step, note=note)
+
+
+def _packets(measures: Measures) -> Iterator[Target]:
+    """Compare with rules of the same origins; of all kinds of packet and all sizes the worst counts."""
+    passing, flood = (names.ACCEPTED, names.FORWARDED), (names.FLOOD,)
+    for whose in (DEBIANS, GIVEN):
+        for called, wanted, whats, kinds in (
+            ("a packet that passes", 1.0, passing, ("",)),
+            ("a flood of connections", 2 / 3, flood, names.OPENINGS),
+            ("a flood of anything", 2 / 3, flood, ("",)),
+        ):
+            ratio, note = _worst(measures, whose, whats, kinds)
+            yield Target(f"nftables, {called}, tracked: against {whose}", wanted, ratio, note=note)
+    left = [
+        m
+        for m in measures.of(names.PACKETS)
+        if m.what.startswith(names.LEFT) and m.who == who(OURS, "nftables")
+    ]
+    most = max((m.median for m in left), default=None)
+    yield Target("nftables, tracked connections that a flood leaves", 0.0, most, "connections")
+
+
+def _worst(
+    measures: Measures, whose: str, whats: tuple[str, ...], kinds: tuple[str, ...]
+) -> tuple[float | None, str]:
+    """Return the highest ratio of our cost to theirs, and where it was."""
+    begins = tuple(f"ns, {what}, {kind}" for what in whats for kind in kinds)
+    ratios: dict[str, float] = {}
+    for ours in measures.of(names.PACKETS):
+        if ours.who != who(OURS, "nftables") or not ours.what.startswith(begins):
+            continue
+        theirs = measures.find(names.PACKETS, ours.what, who(whose, "nftables"), ours.size)
+        ratio = _ratio(_median(ours), _median(theirs))
+        if ratio is not None and not ours.what.endswith(names.UNTRACKED):
+            ratios[f"{ours.what.removeprefix('ns, ')}, {ours.size:,} bans"] = ratio
+    worst = max(ratios, key=ratios.__getitem__, default="")
+    return ratios.get(worst), worst
 
 
 def _steepest(

@@ -84,10 +84,10 @@ def test_packets_are_dropped_where_somebody_bans_them(bench: Bench, monkeypatch:
     monkeypatch.setattr(packets, "CASES", {False: (packets.Case(SIZE, 2, tracked=True),)})
     monkeypatch.setattr(packets, "KINDS", ("TCP SYN",))
     packets.run(bench)
-    words = packets.quantity(packets.FLOOD, "TCP SYN", 4, packets.Case(SIZE, 2, tracked=True).words)
+    words = names.paid(names.FLOOD, "TCP SYN", 4, packets.Case(SIZE, 2, tracked=True).words)
     paid = {m.who: m.median for m in bench.measures.of(packets.PART, words)}
     assert paid["fwbouncer nftables"] < paid[packets.NOBODY]
-    left = [m for m in bench.measures.of(packets.PART) if m.what.startswith(packets.ENTRIES)]
+    left = [m for m in bench.measures.of(packets.PART) if m.what.startswith(names.LEFT)]
     assert {m.median for m in left if m.who == "fwbouncer nftables"} == {0}
 
 

@@ -86,3 +86,28 @@ def test_memory_at_rest_is_compared_with_the_incumbents() -> None:
     measures.add(names.IDLE, names.REST, DEBIANS, 100_000, 40.0)
     assert find(measures, "nftables", "memory against Debian's").missed_by == pytest.approx(1.5)
     assert find(measures, "nftables", "memory against the incumbent given").met is None
+
+
+def test_of_packets_the_worst_counts() -> None:
+    """The kind of packet that costs most against the same incumbent's is told; where nothing is tracked, none."""
+    measures = Measures()
+    for kind, ours, theirs, words in (
+        ("UDP", 110.0, 100.0, "1 origin, tracked"),
+        ("TCP data", 90.0, 100.0, "20 origins, tracked"),
+        ("ICMP echo", 900.0, 100.0, "1 origin, not tracked"),
+    ):
+        what = names.paid(names.ACCEPTED, kind, 4, words)
+        measures.add(names.PACKETS, what, OURS, 10_000, ours)
+        measures.add(names.PACKETS, what, GIVEN, 10_000, theirs)
+    passing = find(measures, "a packet that passes", "given")
+    assert (passing.reached, passing.met) == (1.1, False)
+    assert "UDP" in passing.note
+    assert find(measures, "a packet that passes", "Debian's").met is None
+    for kind, cost in (("TCP SYN", 50.0), ("UDP", 90.0)):
+        what = names.paid(names.FLOOD, kind, 4, "1 origin, tracked")
+        measures.add(names.PACKETS, what, OURS, 10_000, cost)
+        measures.add(names.PACKETS, what, DEBIANS, 10_000, 100.0)
+    assert find(measures, "a flood of connections", "Debian's").met
+    assert find(measures, "a flood of anything", "Debian's").met is False
+    measures.add(names.PACKETS, f"{names.LEFT}, UDP, IPv4, 1 origin, tracked", OURS, 10_000, 0)
+    assert find(measures, "that a flood leaves").met
