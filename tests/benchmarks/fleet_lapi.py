@@ -43,7 +43,9 @@ class FleetLapi:
         """
         now = datetime.now(UTC)
         self.database.run("".join(_bouncers(bouncers, now)))
-        self.database.run("".join(_decisions(page.bans(decisions), now, "CAPI")) + "ANALYZE;")
+        # Made before the bouncers' last polls: they have them all.
+        before = now - timedelta(hours=1)
+        self.database.run("".join(_decisions(page.bans(decisions), before, "CAPI")) + "ANALYZE;")
 
     def ban(self, bans: list[Ban]) -> None:
         """Enter new decisions."""
