@@ -199,7 +199,7 @@ def test_a_live_connection_of_a_newly_banned_peer_is_silenced(
 
 
 @versions
-@pytest.mark.parametrize("kind", [*OPENINGS, "UDP"])
+@pytest.mark.parametrize("kind", ["TCP SYN", "UDP"])
 def test_what_is_forwarded_is_judged_likewise(
     subject: NftSubject, flood: Flood, net: Network, kind: str, version: int
 ) -> None:
@@ -246,7 +246,7 @@ def test_every_shape_counts_each_packet_once(subject: NftSubject, flood: Flood, 
     assert subject.backend().whole()
 
 
-@pytest.mark.parametrize("first", ["", *SHAPES])
+@pytest.mark.parametrize("first", ["", "reject", "replies drop", "place"])
 def test_shapes_follow_each_other_without_a_gap(subject: NftSubject, net: Network, first: str) -> None:
     """While verdicts and places change, no packet of a banned peer gets through."""
     plain = subject.config
@@ -340,7 +340,7 @@ def test_a_network_in_a_new_place_is_banned_without_a_pause(subject: NftSubject)
     backend = subject.backend()
     backend.apply(banning(subject))
     with subject.watched(IN_RANGE[4]) as seen:
-        for at in range(40):
+        for at in range(15):
             before = subject.generation()
             backend.apply(subject.change(add={f"{20 + at}.7.0.0/16": 9 * MINUTE}))
             assert subject.generation() == before + 1
