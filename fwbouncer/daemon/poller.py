@@ -115,9 +115,10 @@ class Poller:
             self.pacing.snapshot_taken(now, now - began)
             if self._keeper.settled.is_set() and len(self._book.wanted) < _CHEAP:
                 self._keeper.distrust()  # the hour to compare the kernel, too
-        self._tell(page, taken)
         if page.startup or page.ids or taken.ended:
             self._keeper.wake()
+            await asyncio.sleep(0)  # it begins to write: a hundred lines of the log come after the bans
+        self._tell(page, taken)
         return self.pacing.succeeded(now)
 
     def _failed(self, began: Millis, words: str) -> Millis:

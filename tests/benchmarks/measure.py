@@ -70,8 +70,25 @@ class Measures:
     def as_json(self) -> list[dict[str, Any]]:
         """Return everything in a form that JSON can hold."""
         return [
-            {**asdict(m), "median": None if math.isnan(m.median) else m.median} for m in self._all.values()
+            {**asdict(m), "median": _finite(m.median), "values": [_finite(value) for value in m.values]}
+            for m in self._all.values()
         ]
+
+    @classmethod
+    def from_json(cls, listed: list[dict[str, Any]]) -> Measures:
+        """Return what `as_json` wrote."""
+        measures = cls()
+        for each in listed:
+            fields = {name: each[name] for name in ("part", "what", "who", "size", "note")}
+            # JSON has no infinity: the runs that never ended are null.
+            values = [math.inf if value is None else value for value in each["values"]]
+            measure = Measure(**fields, values=values)
+            measures._all[measure.part, measure.what, measure.who, measure.size] = measure
+        return measures
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def growth(points: list[tuple[int, float]]) -> float | None:

@@ -1,14 +1,15 @@
-"""Draws cold starts against size, both logarithmic, as an SVG that needs nothing to be seen."""
+"""Draws cold start, one change and memory against size, all logarithmic, as an SVG that suits light and dark pages."""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+import shutil
+import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from tests.benchmarks import names
-from tests.benchmarks.report import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,75 +17,137 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.measure import Measure, Measures
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 64, 200, 40, 48
-_COLOURS = ("#0b6e4f", "#3fa34d", "#c1121f", "#e07a5f", "#7b2cbf", "#b185db", "#6c757d", "#1d3557", "#457b9d")
+_PANEL, _HEIGHT, _LEFT, _TOP, _PLOT = 320, 330, 52, 44, 190
+_COLOURS = {
+    names.OURS: "#2a9d5c",
+    names.DEBIANS: "#d1495b",
+    names.GIVEN: "#e08e0b",
+    names.LINE: "#8a63d2",
+    names.UNAVOIDABLE: "#3b82c4",
+    names.FLOOR: "#808890",
+}
+_STYLE = (
+    "svg{color:#24292f;background:#fff}.rule{stroke:#8b949e;stroke-opacity:.35}text{fill:currentColor}"
+    "@media(prefers-color-scheme:dark){svg{color:#e6edf3;background:#0d1117}}"
+)
 
-_PARTS = {*names.PIECES} - {names.FLOOR}  # of the unavoidable
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One quantity against size."""
+
+    title: str
+    part: str
+    what: str
+
+
+_PANELS = (
+    _Panel("Start to the last ban in the kernel, s", names.COLD, names.SECONDS),
+    _Panel("One more ban: poll to kernel, ms", names.CHANGE, names.changed(1, names.ADDED)),
+    _Panel("Memory at rest, MB (PSS)", names.IDLE, names.REST),
+)
 
 
 def write(path: Path, measures: Measures) -> None:
-    """Draw what was measured; without any cold start nothing is written."""
+    """Draw what was measured; without anything to draw nothing is written. A PNG comes beside it, if it can."""
+    drawn = [(panel, _lines(measures, panel)) for panel in _PANELS]
+    drawn = [(panel, lines) for panel, lines in drawn if lines]
+    if not drawn:
+        return
+    path.write_text(_svg(drawn))
+    if program := shutil.which("rsvg-convert"):
+        picture = str(path.with_suffix(".png"))
+        subprocess.run([program, "--zoom", "2", "--background-color", "white", "-o", picture, path], check=True)
+
+
+def _lines(measures: Measures, panel: _Panel) -> dict[str, list[Measure]]:
     lines: dict[str, list[Measure]] = {}
-    for measure in measures.of(names.COLD, names.SECONDS):
-        if math.isfinite(measure.median) and measure.who not in _PARTS:
+    for measure in sorted(measures.of(panel.part, panel.what), key=lambda m: m.size):
+        if math.isfinite(measure.median) and measure.median > 0 and _colour(measure.who):
             lines.setdefault(measure.who, []).append(measure)
-    if lines:
-        path.write_text(_svg(lines))
+    return lines
 
 
-def _svg(lines: dict[str, list[Measure]]) -> str:
-    points = [m for line in lines.values() for m in line]
-    x = _scale([m.size for m in points], _LEFT, _WIDTH - _RIGHT)
-    y = _scale([m.median for m in points], _HEIGHT - _BOTTOM, _TOP)
+def _svg(drawn: list[tuple[_Panel, dict[str, list[Measure]]]]) -> str:
+    width = _PANEL * len(drawn)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{_LEFT}" y="20" font-size="14">From start to the last ban in the kernel, seconds</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" '
+        f'font-family="sans-serif" font-size="11"><style>{_STYLE}</style>',
     ]
-    for size in sorted({m.size for m in points}):
-        parts.append(_text(x(size), _HEIGHT - _BOTTOM + 20, f"{size:,} bans", "middle"))
-        parts.append(_rule(x(size), _TOP, x(size), _HEIGHT - _BOTTOM))
-    low, high = (math.floor(math.log10(f(m.median for m in points))) for f in (min, max))
-    for power in range(low, high + 2):
-        at = y(10.0**power)
-        if _TOP <= at <= _HEIGHT - _BOTTOM:
-            parts.append(_text(_LEFT - 8, at + 4, number(10.0**power), "end"))
-            parts.append(_rule(_LEFT, at, _WIDTH - _RIGHT, at))
-    labels = _spread([y(sorted(line, key=lambda m: m.size)[-1].median) for line in lines.values()])
-    for (who, line), colour, label in zip(lines.items(), _COLOURS * 9, labels, strict=False):
-        parts += _line(
-            who, [(x(m.size), y(m.median)) for m in sorted(line, key=lambda m: m.size)], colour, label
-        )
+    for at, (panel, lines) in enumerate(drawn):
+        parts.append(f'<g transform="translate({at * _PANEL})">')
+        parts += _panel(panel, lines)
+        parts.append("</g>")
+    parts += _legend({who for _, lines in drawn for who in lines}, width)
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _line(who: str, points: list[tuple[float, float]], colour: str, label: float) -> list[str]:
-    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-    return [
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>',
-        *(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in points),
-        f'<text x="{_WIDTH - _RIGHT + 12}" y="{label + 4:.1f}" fill="{colour}">{escape(who)}</text>',
-    ]
+def _panel(panel: _Panel, lines: dict[str, list[Measure]]) -> list[str]:
+    points = [m for line in lines.values() for m in line]
+    right, bottom = _PANEL - 14, _TOP + _PLOT
+    sizes = sorted({m.size for m in points})
+    low = math.floor(math.log10(min(m.median for m in points)))
+    high = math.ceil(math.log10(max(m.median for m in points)))
+    x = _scale(sizes[0], sizes[-1], _LEFT, right)
+    y = _scale(10.0**low, 10.0 ** max(high, low + 1), bottom, _TOP)
+    parts = [_text(_LEFT - 40, 22, panel.title, "start", 'font-size="13" font-weight="bold"')]
+    for power in range(low, max(high, low + 1) + 1):
+        parts.append(_text(_LEFT - 6, y(10.0**power) + 4, f"{10.0**power:,.6g}", "end"))
+        parts.append(_rule(_LEFT, y(10.0**power), right, y(10.0**power)))
+    for size in sizes:
+        anchor = "end" if size == sizes[-1] and len(sizes) > 1 else "middle"
+        parts.append(_text(x(size) + (8 if anchor == "end" else 0), bottom + 16, f"{size:,}", anchor))
+        parts.append(_rule(x(size), _TOP, x(size), bottom))
+    parts.append(_text((_LEFT + right) / 2, bottom + 32, "bans", "middle"))
+    for who, line in lines.items():
+        parts += _line(who, [(x(m.size), y(m.median), bool(m.note)) for m in line])
+    return parts
 
 
-def _scale(values: list[float] | list[int], start: float, end: float) -> Callable[[float], float]:
-    low, high = math.log10(min(values)), math.log10(max(values))
-    span = (high - low) or 1.0
-    return lambda value: start + (math.log10(value) - low) / span * (end - start)
+def _line(who: str, points: list[tuple[float, float, bool]]) -> list[str]:
+    """Draw one contender: dashed in iptables mode, with a hollow dot where it was cut off."""
+    colour = _colour(who)
+    path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
+    dots = (
+        f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" stroke="{colour}" '
+        f'fill="{"none" if hollow else colour}"/>'
+        for px, py, hollow in points
+    )
+    line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{_dash(who)}/>'
+    return [f"<g><title>{escape(who)}</title>", line, *dots, "</g>"]
 
 
-def _spread(heights: list[float], apart: float = 16.0) -> list[float]:
-    """Move labels apart that would lie on each other, the lowest value staying where it is."""
-    order = sorted(range(len(heights)), key=lambda at: -heights[at])
-    placed = list(heights)
-    for before, at in pairwise(order):
-        placed[at] = min(placed[at], placed[before] - apart)
-    return placed
+def _legend(drawn: set[str], width: int) -> list[str]:
+    whose = [each for each in _COLOURS if any(_belongs(who, each) for who in drawn)]
+    parts = []
+    for at, each in enumerate(whose):
+        px, py = 12 + at * (width - 12) / max(len(whose), 3), _HEIGHT - 32
+        parts.append(f'<path d="M{px:.0f} {py}h22" stroke="{_COLOURS[each]}" stroke-width="3"/>')
+        parts.append(_text(px + 28, py + 4, each, "start"))
+    remark = "solid: nftables · dashed: iptables · hollow: cut off and extrapolated · both axes logarithmic"
+    return [*parts, _text(12, _HEIGHT - 8, remark, "start", 'opacity=".7"')]
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def _belongs(who: str, whose: str) -> bool:
+    return who in (whose, *(names.who(whose, mode) for mode in names.MODES))
+
+
+def _colour(who: str) -> str:
+    return next((colour for whose, colour in _COLOURS.items() if _belongs(who, whose)), "")
+
+
+def _dash(who: str) -> str:
+    return ' stroke-dasharray="5 4"' if who.endswith(names.MODES[1]) else ""
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    span = math.log10(high / low) or 1.0
+    return lambda value: start + math.log10(value / low) / span * (end - start)
+
+
+def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(words)}</text>'
 
 
 def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
+    return f'<line class="rule" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'

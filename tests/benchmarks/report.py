@@ -82,7 +82,7 @@ def goals(lines: list[Target]) -> str:
         )
         reached = "" if each.reached is None else f"{number(each.reached)} {each.unit}"
         rows.append([each.what, f"{sign} {each.wanted:.3g} {each.unit}", reached, verdict, each.note])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _table(what: str, measures: list[Measure]) -> str:
@@ -94,10 +94,11 @@ def _table(what: str, measures: list[Measure]) -> str:
         cells = [_cell(by_size.get(size), notes) for size in sizes]
         points = [(size, m.median) for size, m in by_size.items() if math.isfinite(m.median)]
         rows.append([who.replace("|", "\\|"), *cells, _growth(points)])
-    return "\n".join([_aligned(rows), *(f"[{number}] {note}\n" for number, note in enumerate(notes, 1))])
+    return "\n".join([aligned(rows), *(f"[{number}] {note}\n" for number, note in enumerate(notes, 1))])
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
+    """Write a table in Markdown whose columns are straight; the first row heads it."""
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * (widths[0]), *("-" * (width - 1) + ":" for width in widths[1:])])
     return "".join(f"| {' | '.join(_padded(row, widths))} |\n" for row in rows)
