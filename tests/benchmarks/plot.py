@@ -57,7 +57,9 @@ def write(path: Path, measures: Measures) -> None:
     path.write_text(_svg(drawn))
     if program := shutil.which("rsvg-convert"):
         picture = str(path.with_suffix(".png"))
-        subprocess.run([program, "--zoom", "2", "--background-color", "white", "-o", picture, path], check=True)
+        subprocess.run(
+            [program, "--zoom", "2", "--background-color", "white", "-o", picture, path], check=True
+        )
 
 
 def _lines(measures: Measures, panel: _Panel) -> dict[str, list[Measure]]:
@@ -109,8 +111,7 @@ def _line(who: str, points: list[tuple[float, float, bool]]) -> list[str]:
     colour = _colour(who)
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
     dots = (
-        f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" stroke="{colour}" '
-        f'fill="{"none" if hollow else colour}"/>'
+        f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" stroke="{colour}" fill="{"none" if hollow else colour}"/>'
         for px, py, hollow in points
     )
     line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{_dash(who)}/>'

@@ -1,6 +1,7 @@
 """Puts chosen runs into README, as one small table, and draws docs/bench.svg.
 
-python -m tests.benchmarks.publish FOLDER [FOLDER ...]: what `make bench` wrote there; of what several measured, the last counts.
+python -m tests.benchmarks.publish FOLDER [FOLDER ...]: what `make bench` wrote there. What several measured is taken
+from the last of them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _rows() -> list[_Row]:
         ),
         *(
             _Row(f"one more ban beside {size:,}, ms", names.CHANGE, names.changed(1, names.ADDED), size)
-            for size in (1_000, 1_000_000)
+            for size in (1_000, 100_000, 1_000_000)
         ),
         _Row("a poll without news, ms of CPU", names.IDLE, names.CPU_A_POLL, 100_000),
         _Row("10,000 bans: a packet of a SYN flood, ns", names.PACKETS, flood, 10_000),
@@ -80,6 +81,7 @@ def main() -> int:
         return 1
     readme.write_text(before + BEGIN + text + END + after)
     plot.write(CHECKOUT / "docs/bench.svg", measures)
+    (CHECKOUT / "docs/bench.png").unlink(missing_ok=True)  # drawn beside it where that can be; one is enough
     return 0
 
 
@@ -115,7 +117,7 @@ def _cell(measures: Measures, row: _Row, whose: str) -> str:
     found = measures.find(row.part, row.what, whose, row.size)
     if found is None or not found.values:
         return ""
-    return f"{'>' if found.note else ''}{number(found.median)}" if math.isfinite(found.median) else "–"
+    return f"{'≥ ' if found.note else ''}{number(found.median)}" if math.isfinite(found.median) else "-"
 
 
 def _machine(where: dict[str, Any]) -> str:
@@ -128,8 +130,9 @@ def _machine(where: dict[str, Any]) -> str:
     called = {names.GIVEN: "newest incumbent", names.DEBIANS: "Debian's"}
     who = ", ".join(f"{called[whose]}: {version}" for whose, version in theirs.items())
     return (
-        f"{where['date']}, {where['processor']}, Linux {where['kernel']}, Python {where['python']}; {who}. Medians of five; "
-        "`>`: cut off before all bans were there, and extrapolated.\n"
+        f"{where['date']}, {where['processor']}, Linux {where['kernel']}, Python {where['python']}; {who}. "
+        "Medians of five; "
+        "≥: cut off before all bans were there; at least this, by its pace until then.\n"
     )
 
 

@@ -91,6 +91,10 @@ class Seat:
         for _ in range(2):
             self.lapi.next("nothing")
         yield
+        self.lapi.forget()
+        with contextlib.suppress(TimeoutError):
+            self.lapi.next("nothing", within=5.0)
+        time.sleep(0.03)  # between two polls: one that is cut short would time out once it goes on
         self.rest()
 
     def _signal(self, number: signal.Signals) -> None:
