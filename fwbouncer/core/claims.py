@@ -55,17 +55,16 @@ class Claims:
         """Return every address and network that is banned."""
         return list(self._head)
 
-    def columns(self) -> Columns:
-        """Copy ids, keys, deadlines and labels, quickly; rows whose label is None are free."""
-        return self.section(0, self.rows)
-
     @property
     def rows(self) -> int:
         """Count the rows that `section` can return, free ones included."""
         return len(self._ids)
 
     def section(self, first: int, stop: int) -> Columns:
-        """Copy some rows; who walks over all while pages come in sees every claim that was there all the time."""
+        """Copy ids, keys, deadlines and labels of some rows, quickly; those whose label is None are free.
+
+        Who walks over all while pages come in sees every claim that was there all the time.
+        """
         rows = slice(first, stop)
         return self._ids[rows], self._keys[rows], self._deadlines[rows], self._labels[rows]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,24 +20,18 @@ class Endings:
     """Rows by deadline. One whose deadline changed is filed once more, and the old entry counts for nothing."""
 
     def __init__(self) -> None:
-        self._later: dict[int, array[int]] = {}
+        self._later: defaultdict[int, array[int]] = defaultdict(partial(array, "i"))
         self._soon: list[tuple[Millis, int]] = []
 
     def add(self, row: int, deadline: Millis) -> None:
         """File a row."""
-        rows = self._later.get(deadline >> _WINDOW)
-        if rows is None:
-            rows = self._later[deadline >> _WINDOW] = array("i")
-        rows.append(row)
+        self._later[deadline >> _WINDOW].append(row)
 
     def fill(self, deadlines: Iterable[Millis]) -> None:
         """File rows 0, 1, … with these deadlines."""
         later = self._later
         for row, deadline in enumerate(deadlines):
-            rows = later.get(deadline >> _WINDOW)
-            if rows is None:
-                rows = later[deadline >> _WINDOW] = array("i")
-            rows.append(row)
+            later[deadline >> _WINDOW].append(row)
 
     def due(self, deadlines: Sequence[Millis], now: Millis) -> Iterator[int]:
         """Yield the rows whose deadline, as `deadlines` has it, has come; perhaps one more than once."""

@@ -19,7 +19,7 @@ def resume() -> None:
 
 def settle() -> None:
     """Return free memory to the system, and spare the collector what is there to stay. For once, after the start."""
-    gc.enable()
+    resume()
     gc.collect()
     gc.freeze()
     trim()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwbouncer.core.claims import Columns
     from fwbouncer.core.model import AddressKey, Label, Millis
 
 MAGIC = b"fwbstate"
@@ -25,8 +26,6 @@ VERSION = 1
 _HEAD = struct.Struct("<8sIIqq16sIIQ")
 _DIGEST = 32
 _TEXTS = ("origin", "scenario", "type")
-
-Columns = tuple["array[int]", "list[AddressKey]", "array[int]", "list[Label | None]"]
 
 
 class StateError(ValueError):
@@ -59,8 +58,8 @@ class Packer:
 
     def __init__(self) -> None:
         self._columns: tuple[list[bytes], ...] = ([], [], [], [], [])  # as they follow each other in the file
+        self._labels: list[Label] = []  # kept, so that no other object gets the identity of one
         # By identity, since most labels are shared objects and comparing them is slow; equal ones may come twice.
-        self._labels: dict[int, Label] = {}
         self._numbers: dict[int, int] = {}
         self._claims = 0
 
@@ -72,9 +71,9 @@ class Packer:
             ids, deadlines = array("q", compress(ids, there)), array("q", compress(deadlines, there))
             keys, labels = list(compress(keys, there)), list(compress(labels, there))
         known = {id(label): label for label in labels if label is not None}
-        for each in known.keys() - self._labels.keys():
-            self._numbers[each] = len(self._numbers)
-            self._labels[each] = known[each]  # kept, so that no other object gets its identity
+        for each in known.keys() - self._numbers.keys():
+            self._numbers[each] = len(self._labels)
+            self._labels.append(known[each])
         numbers = array("I", map(self._numbers.__getitem__, map(id, labels)))
         parts = (_raw(ids), _raw(deadlines), _raw(numbers), bytes(map(len, keys)), b"".join(keys))
         for column, part in zip(self._columns, parts, strict=True):
@@ -83,18 +82,11 @@ class Packer:
 
     def finish(self, at: Moment) -> list[bytes]:
         """Return all in parts, with the header ahead."""
-        words = (_text(getattr(label, name)) for label in self._labels.values() for name in _TEXTS)
+        words = (_text(getattr(label, name)) for label in self._labels for name in _TEXTS)
         parts = [*chain.from_iterable(self._columns), b"".join(words)]
         sizes = self._claims, len(self._labels), sum(map(len, parts))
         head = _HEAD.pack(MAGIC, VERSION, 4, at.wall, at.boot, at.boot_id, *sizes)
         return [head, _digest([head, *parts]), *parts]
-
-
-def pack(columns: Columns, at: Moment) -> list[bytes]:
-    """Return the bytes of a file that holds these claims, in parts."""
-    packer = Packer()
-    packer.add(columns)
-    return packer.finish(at)
 
 
 def unpack(data: bytes) -> Saved:

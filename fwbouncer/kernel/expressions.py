@@ -10,14 +10,10 @@ from fwbouncer.kernel.nft import OBJECT_COUNTER
 
 _REGISTER = 1  # 16 bytes wide, enough for an IPv6 address
 _SOURCE = {Family.V4: (12, 4), Family.V6: (8, 16)}  # offset and length of the source address in the header
-_TCP = 6
-_ECHO_REQUEST = {Family.V4: (1, b"\x08"), Family.V6: (58, b"\x80")}  # protocol and type
-_ICMPV6 = 58
-_FLAGS, _SYN, _SYN_OR_ACK = (
-    13,
-    b"\x02",
-    b"\x12",
-)  # where a TCP header has its flags, and the two that tell who begins
+_ICMP, _TCP, _ICMPV6 = 1, 6, 58
+_ECHO_REQUEST = {Family.V4: (_ICMP, b"\x08"), Family.V6: (_ICMPV6, b"\x80")}  # protocol and type
+# Where a TCP header has its flags, and the two that tell who begins.
+_FLAGS, _SYN, _SYN_OR_ACK = 13, b"\x02", b"\x12"
 _EQUAL, _UNEQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
 _INVERTED = 1  # NFT_LOOKUP_F_INV
 _CT_STATE, _CT_DIRECTION, _CT_PROTO_DST = 0, 1, 12

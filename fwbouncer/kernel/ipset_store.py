@@ -142,9 +142,11 @@ class SetStore:
     def _header(self, name: str, coming: int) -> Header:
         """Return a set's header; a large set's may be old, where there is room all the same."""
         known, census = self._glance(name).header, self._census.get(name)
-        if known is None or census is None or census.most < LARGE or not growable(known):
-            return self._count(name, self._clock())
-        return known if census.most + coming <= known.maxelem else self._count(name, self._clock())
+        if known is not None and census is not None and growable(known):
+            room = known.maxelem - census.most
+            if census.most >= LARGE and coming <= room:
+                return known
+        return self._count(name, self._clock())
 
     def _take_stock(self, name: str, change: SetChange, refused: int) -> None:
         census, now = self._census.setdefault(name, Census()), self._clock()

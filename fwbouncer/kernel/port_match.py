@@ -66,11 +66,11 @@ class Matchers:
         self._family = place.family
         self._number = place.family.value * _NUMBERS
 
-    def sent_to(self, ports: Ports, *, tcp_alone: bool = False) -> Matcher:
+    def sent_to(self, ports: Ports, *, tcp_alone: bool = False) -> tuple[Matcher, ...]:
         """Match the port in the packet: what it was sent to, where nothing has translated it yet."""
-        return self._looked_up(match.destination_port(), ports, tcp_alone)
+        return (self._looked_up(match.destination_port(), ports, tcp_alone),)
 
-    def meant_for(self, ports: Ports, *, tcp_alone: bool = False) -> tuple[Matcher, Matcher]:
+    def meant_for(self, ports: Ports, *, tcp_alone: bool = False) -> tuple[Matcher, ...]:
         """Match the port that the peer asked for, whatever it was translated to.
 
         That is what tracking remembers of a connection; a packet that isn't tracked has been translated by nothing.

@@ -42,7 +42,7 @@ from fwbouncer.kernel.called import counter_name, group_chain, never_set, openin
 from fwbouncer.kernel.port_match import Anonymous, Matcher, Matchers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from fwbouncer.kernel.near import Around, Blocks
 
@@ -135,10 +135,8 @@ class _Table:
             bans = self._bans([policy for policy in self._policies if self._opens(policy)])
             yield Chain(opening_chain(place), None, 0, tuple(bans))
         if early:
-            hook = Hook.PREROUTING
-            yield Chain(
-                f"{place.chain}-{hook.name.lower()}", hook, _RAW, tuple(self._at_raw(opening=opening))
-            )
+            hook, rules = Hook.PREROUTING, self._at_raw(opening=opening)
+            yield Chain(f"{place.chain}-{hook.name.lower()}", hook, _RAW, tuple(rules))
         for hook in config.hooks if late else ():
             blind = hook in (Hook.PREROUTING, Hook.OUTPUT) and place.priority <= CONNTRACK
             rules = self._at_hook(counted=not early, blind=blind)
@@ -178,13 +176,7 @@ class _Table:
             target = match.verdict(match.JUMP, opening_chain(self._place))
             for opens in match.openings(self._place.family):
                 yield Rule("opens a connection", opens + target)
-        everything = [policy for policy in self._policies if self._early(policy) is None]
-        for policy in self._policies:
-            if policy in everything:
-                yield from self._hosts(policy)
-            elif ports := self._early(policy):
-                yield self._jump(policy, self._matchers.sent_to(ports))
-        yield from self._networks(everything)
+        yield from self._judge(self._policies, self._early, self._matchers.sent_to)
 
     def _at_hook(self, *, counted: bool, blind: bool) -> Iterator[Rule]:
         if counted:
@@ -196,13 +188,23 @@ class _Table:
             begins, echo = match.openings(self._place.family)
             for opens in (match.is_new() + begins, echo):  # few packets are new: most leave the rule at once
                 yield Rule("judged before tracking", opens + match.verdict(match.RETURN))
-        everything = [policy for policy in late if self._late(policy) is None]
-        for policy in late:
-            if policy in everything:
+        matching = self._matchers.sent_to if blind else self._matchers.meant_for
+        yield from self._judge(late, self._late, matching)
+
+    def _judge(
+        self,
+        policies: Iterable[Policy],
+        closed: Callable[[Policy], Ports | None],
+        matching: Callable[[Ports], Iterable[Matcher]],
+    ) -> Iterator[Rule]:
+        """Yield the lookups of policies that close everything, and the jumps of those that close some ports."""
+        everything = []
+        for policy in policies:
+            if (ports := closed(policy)) is None:
+                everything.append(policy)
                 yield from self._hosts(policy)
-            elif ports := self._late(policy):
-                matchers = [self._matchers.sent_to(ports)] if blind else self._matchers.meant_for(ports)
-                yield from (self._jump(policy, each) for each in matchers)
+            elif ports:
+                yield from (self._jump(policy, each) for each in matching(ports))
         yield from self._networks(everything)
 
     def _jump(self, policy: Policy, matcher: Matcher) -> Rule:
@@ -278,17 +280,14 @@ class _Table:
             yield Rule("reset TCP", match.is_tcp() + match.reset())
             yield Rule("refuse the rest", match.prohibited(family))
             return
-        for matcher in self._resetting(policy):
+        for matcher in self._resetting(policy) if policy.reset else ():
             yield Rule("reset TCP on some ports", matcher.expressions + match.reset(), matcher.sets)
         yield Rule("drop", match.verdict(match.DROP))
 
-    def _resetting(self, policy: Policy) -> Iterator[Matcher]:
-        if not policy.reset:
-            return
-        if self._early(policy) != NO_PORTS and self._late(policy) == NO_PORTS:
-            yield self._matchers.sent_to(policy.reset, tcp_alone=True)
-        else:
-            yield from self._matchers.meant_for(policy.reset, tcp_alone=True)
+    def _resetting(self, policy: Policy) -> Iterable[Matcher]:
+        before_tracking = self._early(policy) != NO_PORTS and self._late(policy) == NO_PORTS
+        matching = self._matchers.sent_to if before_tracking else self._matchers.meant_for
+        return matching(policy.reset, tcp_alone=True)
 
     def _called(self, what: str, policy: Policy) -> str:
         return f"{self._place.chain}-{what}" + (f"-{policy.name}" if policy.name else "")

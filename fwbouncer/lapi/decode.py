@@ -139,6 +139,8 @@ class PageBuilder:
 
     def _all_alike(self, rows: list[Any]) -> bool:
         """Take them column by column, which is faster; returns False, and does nothing, if there is anything odd."""
+        if self._decoder.disabled:  # then some are likely to be ignored
+            return False
         page, durations = self.page, self._durations
         try:
             labels = [*map(self._decoder.sorts.get, map(_SORT, rows))]
@@ -150,12 +152,7 @@ class PageBuilder:
         except (LookupError, TypeError, ValueError, OSError, OverflowError, _Rejected):
             return False
         usual = set(map(type, labels)) == {Label} and set(map(type, ids)) == {int} and min(ids) >= 0
-        if (
-            not usual
-            or keys is None
-            or self._decoder.disabled
-            or any(map(contains, rows, repeat("simulated")))
-        ):
+        if not usual or keys is None or any(map(contains, rows, repeat("simulated"))):
             return False
         if any(map(refusal, [key for key in keys if key[0] in UNSAFE or len(key) & 1])):
             return False

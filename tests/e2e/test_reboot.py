@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwbouncer.host.state_format import Moment, pack, unpack
+from fwbouncer.host.state_format import Moment, unpack
 from tests.lab import witness
 from tests.lab.shell import run
+from tests.lab.state import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def reboot(running: Bouncer, *, off: int = 0) -> None:
     deadlines = saved.deadlines[:]
     for row in range(len(deadlines)):
         deadlines[row] -= saved.at.boot
-    path.write_bytes(b"".join(pack((saved.ids, saved.keys, deadlines, labels), earlier)))
+    path.write_bytes(b"".join(packed((saved.ids, saved.keys, deadlines, labels), earlier)))
 
 
 class _Texts:

@@ -9,7 +9,8 @@ from fwbouncer.core.guard import refusal
 from fwbouncer.core.ledger import Ledger
 from fwbouncer.core.model import Label, Page
 from fwbouncer.host import state
-from fwbouncer.host.state_format import Moment, pack
+from fwbouncer.host.state_format import Moment
+from tests.lab.state import packed
 from tests.unit.core_naive import HOUR, LABELS, keys, page
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def save(path: Path, rows: list[tuple[int, AddressKey, Millis, Label]], at: Mome
     """Save these claims at this moment."""
     ledger = Ledger()
     ledger.absorb(page(rows), at.boot)
-    state.save(path, pack(ledger.columns(), at))
+    state.save(path, packed(ledger.section(0, ledger.rows), at))
 
 
 def load(path: Path, now: Moment = NOW, lengths: frozenset[int] = ALL) -> Page | None:

@@ -31,7 +31,9 @@ def _same(naive: Naive, ledger: Ledger) -> None:
         for i, deadline, label in ledger.claims(key)
     }
     assert expected == held
-    assert expected == {row for row in zip(*ledger.columns(), strict=True) if row[3] is not None}
+    assert expected == {
+        row for row in zip(*ledger.section(0, ledger.rows), strict=True) if row[3] is not None
+    }
     assert Counter((c.label, len(c.key)) for c in naive.claims.values()) == _counted(ledger)
     assert len(expected) == len(ledger)
     listed = list(ledger.addresses())

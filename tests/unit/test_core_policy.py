@@ -217,7 +217,7 @@ class TestSorting:
                     page.deadlines.append(10**9)
                     page.labels.append(label)
             book.take(page, 0)
-        known = set(moved.ledger.columns()[1])
+        known = set(moved.ledger.section(0, moved.ledger.rows)[1])
         moving.change_to(second)
         moved.sort_anew(moving)
         placed = [{(g, k) for g, k, _ in book.ledger.addresses()} for book in (moved, fresh)]

@@ -45,7 +45,11 @@ def test_the_notes_are_the_difference(data: st.DataObject) -> None:
 
 
 def _rows(ledger: Ledger) -> list[tuple[int, bytes, int, Label]]:
-    return [(i, k, d, label) for i, k, d, label in zip(*ledger.columns(), strict=True) if label is not None]
+    return [
+        (i, k, d, label)
+        for i, k, d, label in zip(*ledger.section(0, ledger.rows), strict=True)
+        if label is not None
+    ]
 
 
 def _events(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

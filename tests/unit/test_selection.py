@@ -90,4 +90,4 @@ def test_a_range_finds_what_is_around_it() -> None:
     ledger.absorb(page([(1, read("10.0.0.0/8"), 99, LABELS[0]), (2, read("10.1.0.0/16"), 99, LABELS[0])]), 0)
     sieve = Sieve(Selection(within=read("10.1.2.3")))
     assert [claim[0] for claim in sieve.around(ledger)] == [2, 1]
-    assert not list(sieve.sift(ledger.columns()))
+    assert not list(sieve.sift(ledger.section(0, ledger.rows)))

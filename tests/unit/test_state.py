@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fwbouncer.core.ledger import Ledger
-from fwbouncer.host import state, state_format
+from fwbouncer.host import state
 from fwbouncer.host.state_format import Moment
+from tests.lab.state import packed
 from tests.unit.core_naive import DURATIONS, HOUR, LABELS, page, thorough
 from tests.unit.state_help import BOOT, KEYS, NOW, ROWS, A, load, rows_of, save
 
@@ -41,7 +42,7 @@ class TestSaved:
         ledger.absorb(page(rows), NOW.boot)
         gone = data.draw(st.sets(st.integers(-5, 50)), "gone")
         ledger.drop(gone)
-        state.save(path, state_format.pack(ledger.columns(), NOW))
+        state.save(path, packed(ledger.section(0, ledger.rows), NOW))
         expected = [
             (i, k, d, label) for i, k, d, label in sorted(rows, key=lambda row: row[0]) if i not in gone
         ]
@@ -61,7 +62,7 @@ class TestSaved:
         """A claim on an IPv4 host takes 25 bytes."""
         count = 10_000
         columns = array("q", range(count)), [A] * count, array("q", [HOUR]) * count, [LABELS[0]] * count
-        assert sum(map(len, state_format.pack(columns, NOW))) < 25 * count + 200
+        assert sum(map(len, packed(columns, NOW))) < 25 * count + 200
 
     def test_an_empty_ledger_is_no_trouble(self, path: Path) -> None:
         """A state without a ban is a state: it says that nobody was banned."""
