@@ -62,6 +62,7 @@ def main() -> int:
             progress.end(part)
             report.write(options.out, where, bench.measures)
     plot.write(options.out / "bench.svg", bench.measures)
+    plot.as_picture(options.out / "bench.svg")
     print(report.markdown(where, bench.measures))
     return 0
 

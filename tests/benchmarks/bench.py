@@ -87,6 +87,14 @@ class Bench:
         found = [m.median * size / m.size for m in starts if m.values]
         return found[-1] if found and starts[-1].median > 1.0 else 0.0
 
+    def turns(self, seats: list[Seat], deed: str = "") -> Iterator[tuple[int, Seat]]:
+        """Wake each of these, as often as a thing is measured; yields the turn's number and who is awake."""
+        for turn in range(self.times):
+            for seat in seats:
+                self.tell(f"turn {turn + 1}: {seat.name}{deed}")
+                with seat.awake():
+                    yield turn, seat
+
     def groups(self, size: int) -> Iterator[list[Seat]]:
         """Yield the seats that can be full at once: all, or each alone where memory doesn't do for all."""
         seats = [each for each in self.seats if each.contender.stays]

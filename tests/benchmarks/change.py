@@ -21,11 +21,8 @@ _LONGER = 2000  # hours of a renewed ban: others last for less than 200
 
 def run(bench: Bench, seats: list[Seat], size: int) -> None:
     """Give each contender one change after the other, taking turns."""
-    for turn in range(bench.times):
-        for seat in seats:
-            bench.tell(f"turn {turn + 1}: {seat.name}")
-            with seat.awake():
-                _turn(bench, seat, size, turn)
+    for turn, seat in bench.turns(seats):
+        _turn(bench, seat, size, turn)
 
 
 def _turn(bench: Bench, seat: Seat, size: int, turn: int) -> None:

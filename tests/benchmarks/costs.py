@@ -24,8 +24,7 @@ def tree(pid: int) -> list[int]:
 def cpu(pid: int) -> float:
     """Return the seconds of processor time that a process, its threads and its dead children used, to 1/100 s."""
     with suppress(OSError, IndexError):
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, words[11:15])) * _TICK
+        return _ticks(pid, slice(11, 15))
     return 0.0
 
 
@@ -36,8 +35,13 @@ def fine_cpu(pid: int) -> float:
     """
     tasks = Path(f"/proc/{pid}/task").iterdir()
     threads = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    return threads + _ticks(pid, slice(13, 15))
+
+
+def _ticks(pid: int, which: slice) -> float:
+    """Return the seconds in some of utime, stime, cutime and cstime: 11 to 14 behind the name in a process's stat."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return threads + sum(map(int, words[13:15])) * _TICK
+    return sum(map(int, words[which])) * _TICK
 
 
 def wakeups(pid: int) -> int:

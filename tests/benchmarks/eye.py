@@ -6,7 +6,6 @@ committed. So a few hundred elements, the first and the last among them, stand f
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -50,7 +49,7 @@ class NftEye:
 
     def left(self, ban: Ban) -> float | None:
         """See `Eye`."""
-        family, key = Family(ban.family), _packed(ban)
+        family, key = Family(ban.family), ban.first
         for table, name in self._sets.get(family) or self._look_for_sets(family):
             if ban.is_range and self._masked and not name.endswith("-ranges"):
                 continue
@@ -110,7 +109,7 @@ class IpsetEye:
         self._sock.close()
 
     def _test(self, name: str, ban: Ban) -> bool:
-        key, family = _packed(ban), Family(ban.family)
+        key, family = ban.first, Family(ban.family)
         kind = wire.attribute({4: 1, 6: 2}[ban.family] | NET_ORDER, key)
         data = wire.attribute(Data.IP | NESTED, kind)
         if ban.is_range and self._masked:
@@ -160,7 +159,3 @@ def _hours_left(payload: memoryview) -> float:
     element = wire.table(listed[1])
     expiration = element.get(_EXPIRATION)
     return wire.number(expiration) / 3_600_000 if expiration is not None else _UNKNOWN
-
-
-def _packed(ban: Ban) -> bytes:
-    return ipaddress.ip_address(ban.value.partition("/")[0]).packed

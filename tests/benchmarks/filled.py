@@ -7,20 +7,18 @@ same rules and sets as if it had written them all, which takes Debian's incumben
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fwbouncer.core.model import Family
-from fwbouncer.kernel import elements, nft
+from fwbouncer.kernel import elements
 from fwbouncer.kernel.nft import Verb
-from fwbouncer.kernel.socket import NetlinkSocket
+from tests.benchmarks import floor
 from tests.benchmarks.contenders import Fwbouncer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from tests.benchmarks.contenders import Contender
@@ -113,25 +111,10 @@ def _holds(name: str, origin: Origin) -> bool:
 def _send(contender: Contender, family: Family, table: str, name: str, bans: list[Ban]) -> None:
     ours = isinstance(contender, Fwbouncer)
     interval = name.endswith(_RANGES)
-    key: Callable[[Ban], bytes] = _ends if interval else _first
     chosen = [ban for ban in bans if not ours or ban.is_range == interval]
-    timed = [(key(ban), _HOURS * 3_600_000) for ban in chosen]
+    timed = [(ban.ends if interval else ban.first, _HOURS * 3_600_000) for ban in chosen]
     messages = list(
         elements.messages(Verb.NEW_ELEMENT, family, table, name, timed, interval=interval, tag=False)
     )
-    if not messages:
-        return
-    with contender.host.inside():
-        sock = NetlinkSocket.open()
-    with closing(sock):
-        sock.takes(sum(len(message.payload) + 32 for message in messages))
-        sock.send_all(*nft.transaction(messages))
-
-
-def _first(ban: Ban) -> bytes:
-    return ipaddress.ip_network(ban.value).network_address.packed
-
-
-def _ends(ban: Ban) -> bytes:
-    network = ipaddress.ip_network(ban.value)
-    return network[0].packed + network[-1].packed
+    if messages:
+        floor.kernel(contender.host, messages)

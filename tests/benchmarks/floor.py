@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import socket
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from fwbouncer.config.load import load
 from fwbouncer.core.model import Change, Family, Kind, SetChange, SetKey
-from fwbouncer.core.ranges import span
 from fwbouncer.kernel import nft
 from fwbouncer.kernel.nftables import Nftables
 from fwbouncer.kernel.socket import NetlinkSocket
@@ -36,12 +34,11 @@ def kernel(host: Host, messages: list[Message]) -> float:
     """Send prepared messages in one transaction; returns the seconds that it took."""
     with host.inside():
         sock = NetlinkSocket.open()
-    sock.takes(sum(len(m.payload) + 32 for m in messages))
-    began = time.perf_counter()
-    sock.send_all(*nft.transaction(messages))
-    took = time.perf_counter() - began
-    sock.close()
-    return took
+    with contextlib.closing(sock):
+        sock.takes(sum(len(m.payload) + 32 for m in messages))
+        began = time.perf_counter()
+        sock.send_all(*nft.transaction(messages))
+        return time.perf_counter() - began
 
 
 def prepared(folder: Path, bans: Sequence[Ban]) -> list[Message]:
@@ -52,11 +49,9 @@ def prepared(folder: Path, bans: Sequence[Ban]) -> list[Message]:
     change: Change = {}
     deadline = _now() + 160 * 3_600_000
     for ban in bans:
-        key, family = _key(ban), Family(ban.family)
-        target = SetKey("CAPI", family, Kind.RANGES if ban.is_range else Kind.HOSTS)
-        if ban.is_range:
-            key = b"".join(end.to_bytes(family.size, "big") for end in span(key, family))
-        change.setdefault(target, SetChange()).add.append((key, deadline))
+        target = SetKey("CAPI", Family(ban.family), Kind.RANGES if ban.is_range else Kind.HOSTS)
+        element = ban.ends if ban.is_range else ban.first
+        change.setdefault(target, SetChange()).add.append((element, deadline))
     with contextlib.closing(_Recorder()) as recorder:
         Nftables(load(config, os.environ), _now, recorder, owned=True).apply(change)
         return recorder.messages
@@ -110,12 +105,6 @@ def serving(host: Host) -> float:
             size = connection.recv_into(buffer)
             tail = (tail + buffer[max(0, size - 16) : size])[-16:]
         return time.perf_counter() - began
-
-
-def _key(ban: Ban) -> bytes:
-    network = ipaddress.ip_network(ban.value)
-    packed = network.network_address.packed
-    return packed + bytes([network.prefixlen]) if ban.is_range else packed
 
 
 def _now() -> int:

@@ -18,11 +18,8 @@ POLLS = 5
 
 def run(bench: Bench, seats: list[Seat], size: int) -> None:
     """Watch each through some polls with nothing new, taking turns."""
-    for turn in range(bench.times):
-        for seat in seats:
-            bench.tell(f"turn {turn + 1}: {seat.name}")
-            with seat.awake():
-                _look(bench, seat, size)
+    for _, seat in bench.turns(seats):
+        _look(bench, seat, size)
     for seat in seats:
         bench.measures.add(PART, HIGHEST, seat.name, size, peak(seat.contender.pid))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ class Ban:
     def is_range(self) -> bool:
         """Tell a network from an address."""
         return "/" in self.value
+
+    @property
+    def first(self) -> bytes:
+        """Return its first address in network order."""
+        return ip_address(self.value.partition("/")[0]).packed
+
+    @property
+    def ends(self) -> bytes:
+        """Return a network's first address and its last."""
+        return self.first + ip_network(self.value)[-1].packed
 
 
 def ban(number: int) -> Ban:

@@ -49,13 +49,18 @@ _PANELS = (
 
 
 def write(path: Path, measures: Measures) -> None:
-    """Draw what was measured; without anything to draw nothing is written. A PNG comes beside it, if it can."""
+    """Draw what was measured; without anything to draw nothing is written."""
     drawn = [(panel, _lines(measures, panel)) for panel in _PANELS]
     drawn = [(panel, lines) for panel, lines in drawn if lines]
     if not drawn:
         return
     path.write_text(_svg(drawn))
-    if program := shutil.which("rsvg-convert"):
+
+
+def as_picture(path: Path) -> None:
+    """Write a PNG beside a drawing, if both can be."""
+    program = shutil.which("rsvg-convert")
+    if program and path.exists():
         picture = str(path.with_suffix(".png"))
         subprocess.run(
             [program, "--zoom", "2", "--background-color", "white", "-o", picture, path], check=True

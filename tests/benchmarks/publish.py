@@ -81,7 +81,6 @@ def main() -> int:
         return 1
     readme.write_text(before + BEGIN + text + END + after)
     plot.write(CHECKOUT / "docs/bench.svg", measures)
-    (CHECKOUT / "docs/bench.png").unlink(missing_ok=True)  # drawn beside it where that can be; one is enough
     return 0
 
 

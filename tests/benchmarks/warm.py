@@ -21,18 +21,12 @@ _LIMIT = 300 * 10**9  # nanoseconds
 def run(bench: Bench, seats: list[Seat], size: int) -> None:
     """Measure ours, taking turns: others start over, so that theirs is a cold start."""
     ours = [seat for seat in seats if isinstance(seat.contender, Fwbouncer)]
-    for turn in range(bench.times):
-        for seat in ours:
-            bench.tell(f"turn {turn + 1}: {seat.name} starts again")
-            with seat.awake():
-                _adoption(bench, seat, size)
+    for _, seat in bench.turns(ours, " starts again"):
+        _adoption(bench, seat, size)
     for seat in ours:
         _own_nothing(bench, seat, size)
-    for turn in range(bench.times):
-        for seat in ours:
-            bench.tell(f"turn {turn + 1}: {seat.name} repairs")
-            with seat.awake():
-                _repair(bench, seat, size)
+    for _, seat in bench.turns(ours, " repairs"):
+        _repair(bench, seat, size)
 
 
 def _adoption(bench: Bench, seat: Seat, size: int) -> None:
